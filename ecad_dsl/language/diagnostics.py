@@ -1,0 +1,176 @@
+"""Diagnostics: what is wrong with a program, where, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.language.text import Source, Span
+
+TITLES = {
+    "E101": "the file is not UTF-8 text",
+    "E102": "a character that cannot stand in a program",
+    "E103": "the file is too large",
+    "E104": "too many rules",
+    "E105": "too many steps",
+    "E106": "too many cells",
+    "E107": "a word or sign that cannot stand here",
+    "E108": "the statement ends too early",
+    "E109": "a clause is given twice",
+    "E110": "a text in quotes is not well formed",
+    "E111": "a number is too large",
+    "E112": "a continuation line without a statement to continue",
+    "E113": "an unknown statement",
+    "E114": "too many mistakes",
+    "E201": "unknown model",
+    "E202": "unknown component",
+    "E203": "no such block",
+    "E204": "no such step",
+    "E205": "unknown stack",
+    "E206": "unknown name",
+    "E207": "a name that means something else",
+    "E208": "a name that is taken",
+    "E209": "a range that runs backwards",
+    "E210": "a number and a percentage in one range",
+    "E211": "a period or an offset out of range",
+    "E212": "a percentage above 100",
+    "E213": "a count of zero",
+    "E214": "a selection is empty",
+    "E215": "the model is not known",
+    "E216": "the number of steps is not known",
+    "E217": "the program is for another model",
+    "E218": "the program is for another number of steps",
+    "E219": "a statement is given twice",
+    "W301": "a selection is empty",
+    "W302": "a role is empty on this model",
+    "W303": "a selection reaches beyond what there is",
+    "W304": "a name that no shipped model has",
+}
+"""Every code and what it stands for. Codes are stable: a code is never given another meaning."""
+
+_WIDEST = 160
+"""Longer source lines are shown in part, around the mistake."""
+
+
+class Severity(str, Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding.
+
+    ``message`` says what is wrong, ``label`` stands beside the carets and says what would have been right, and
+    ``help`` says what to write. ``span`` is None where the mistake is not in the text (an argument of a call).
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    span: Span | None = None
+    label: str | None = None
+    help: str | None = None
+    source: Source | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity is Severity.ERROR
+
+    def __str__(self) -> str:
+        """The human rendering, over several lines."""
+        lines = [f"{self.severity.value}[{self.code}]: {self.message}"]
+        indent = "  "
+        if self.source is not None and self.span is not None:
+            line, column = self.source.position(self.span.start)
+            indent = " " * (len(str(line)) + 1)
+            width = min(self.span.stop - self.span.start, len(self.source.line(line)) - column + 1)
+            before, marked, after = _excerpt(self.source.line(line), column - 1, max(width, 0))
+            carets = " " * len(before) + "^" * max(len(marked), 1)
+            lines += [
+                f"{indent}--> {self.source.filename}:{line}:{column}",
+                f"{indent} |",
+                f" {line} | {before}{marked}{after}",
+                f"{indent} | {carets} {self.label or ''}".rstrip(),
+            ]
+        elif self.label:
+            lines.append(f"{indent} = note: {self.label}")
+        if self.help:
+            lines.append(f"{indent} = help: {self.help}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON. Lines and columns count from 1; the end column is one past the last character."""
+        place: dict[str, Any] = {}
+        if self.source is not None and self.span is not None:
+            line, column = self.source.position(self.span.start)
+            end_line, end_column = self.source.position(self.span.stop)
+            place = {
+                "file": self.source.filename,
+                "line": line,
+                "column": column,
+                "end_line": end_line,
+                "end_column": end_column,
+            }
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "message": self.message,
+            "label": self.label,
+            "help": self.help,
+            **place,
+        }
+
+
+def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
+    """The line before, under and after the mark, fit for a terminal."""
+    first, last = 0, len(line)
+    if len(line) > _WIDEST:
+        first = max(0, start - _WIDEST // 4)
+        last = min(len(line), first + _WIDEST)
+    stop = min(start + width, last)
+    before = "..." * (first > 0) + _printable(line[first:start])
+    return before, _printable(line[start:stop]), _printable(line[stop:last]) + "..." * (last < len(line))
+
+
+def _printable(text: str) -> str:
+    # Tabs would move the carets, and control characters of a binary file would reach the terminal.
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\t", "    "))
+
+
+def render(diagnostics: Iterable[Diagnostic]) -> str:
+    """All of them for human readers, a blank line between each two."""
+    return "\n\n".join(str(diagnostic) for diagnostic in diagnostics)
+
+
+class DiagnosticError(EcadError):
+    """An error made of diagnostics; its message is their human rendering."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__(diagnostics)
+        self.diagnostics = tuple(diagnostics)
+
+    def __str__(self) -> str:
+        return render(self.diagnostics)
+
+
+class ScheduleSyntaxError(DiagnosticError):
+    """The text is not a program. ``diagnostics`` holds the mistakes of every line."""
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that a person who wrote ``word`` most likely meant."""
+    from difflib import get_close_matches
+
+    # Matching is quadratic, and nobody misspells one of our words with sixty letters.
+    matches = get_close_matches(word[:60].lower(), list(candidates), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """Help that names the closest candidate, if one is close."""
+    match = closest(word, candidates)
+    return f"did you mean `{match}`?" if match else None

@@ -1,0 +1,172 @@
+"""Model specs: where a transformer keeps its cacheable components, and by which names users call them.
+
+A spec is data (one TOML file a model in this folder). It knows nothing of torch, so that checking a schedule
+stays instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any
+
+from ecad_dsl.errors import EcadError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROLES = ("attn", "self", "cross", "ffn")
+"""Names that every spec defines, so that portable programs can be written. A role may be empty."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One cacheable sub-module of a block.
+
+    ``module`` is its attribute path inside the block (``attn1``); ``aliases`` are the official names that the
+    language accepts for it as well.
+    """
+
+    name: str
+    module: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A named sequence of equal blocks. ``path`` is the attribute of the transformer that holds them."""
+
+    name: str
+    path: str
+    blocks: int
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the language, the compiler and the runtime need to know of a transformer.
+
+    A *row* is all cells of one step as the bits of one integer. Cell (stack, block, component) is bit
+    ``offset(stack) + block * len(stack.components) + component``, stacks in execution order.
+    """
+
+    name: str
+    title: str
+    transformer: str
+    """Class name in ``diffusers`` of the transformer that the spec describes."""
+    stacks: tuple[Stack, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """Arguments of the transformer class at full size."""
+    inputs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """What one forward pass is fed: text tokens, pixels a latent, default resolution, guidance pair or not."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks over all stacks, in execution order."""
+        return sum(stack.blocks for stack in self.stacks)
+
+    @cached_property
+    def cells(self) -> int:
+        """Cells of one step."""
+        return sum(stack.blocks * len(stack.components) for stack in self.stacks)
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """First bit of each stack in a row."""
+        offsets, bit = {}, 0
+        for stack in self.stacks:
+            offsets[stack.name] = bit
+            bit += stack.blocks * len(stack.components)
+        return offsets
+
+    @cached_property
+    def _selections(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        table: dict[str, dict[str, tuple[int, ...]]] = {}
+        for stack in self.stacks:
+            for index, component in enumerate(stack.components):
+                table.setdefault(component.name, {})[stack.name] = (index,)
+                for alias in component.aliases:
+                    table.setdefault(alias, {})[stack.name] = (index,)
+        for group, members in self.groups.items():
+            union: dict[str, set[int]] = {}
+            for member in members:
+                for stack_name, indices in table.get(member, {}).items():
+                    union.setdefault(stack_name, set()).update(indices)
+            table[group] = {stack: tuple(sorted(indices)) for stack, indices in union.items()}
+        table["all"] = {stack.name: tuple(range(len(stack.components))) for stack in self.stacks}
+        return table
+
+    def select(self, name: str) -> Mapping[str, tuple[int, ...]] | None:
+        """Component indices that ``name`` (component, alias, group, role or ``all``) means, by stack.
+
+        An empty mapping means a role that this model has nothing for; None means an unknown name.
+        """
+        return self._selections.get(name)
+
+    @cached_property
+    def component_names(self) -> tuple[str, ...]:
+        """Every official component name once, in the order of the stacks."""
+        return tuple(dict.fromkeys(c.name for stack in self.stacks for c in stack.components))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that selects components, for "did you mean"."""
+        return tuple(self._selections)
+
+    def stack(self, name: str) -> Stack | None:
+        return next((stack for stack in self.stacks if stack.name == name), None)
+
+    def resized(self, blocks: Mapping[str, int]) -> ModelSpec:
+        """The same family with other numbers of blocks (a smaller or larger model of the class)."""
+        stacks = tuple(replace(stack, blocks=blocks.get(stack.name, stack.blocks)) for stack in self.stacks)
+        return replace(self, stacks=stacks)
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def spec_names() -> tuple[str, ...]:
+    """Names of the shipped specs, sorted."""
+    files = resources.files(__package__).iterdir()
+    return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
+
+
+@cache
+def load_spec(name: str) -> ModelSpec:
+    """The shipped spec of this name.
+
+    Raises:
+        EcadError: no such spec; the message names the ones there are.
+    """
+    if name not in spec_names():
+        raise EcadError(f"unknown model {name!r}; known models: {', '.join(spec_names())}")
+    data = _read(name)
+    stacks = tuple(
+        Stack(
+            name=stack["name"],
+            path=stack["path"],
+            blocks=stack["blocks"],
+            components=tuple(
+                Component(c["name"], c["module"], tuple(c.get("aliases", ()))) for c in stack["components"]
+            ),
+        )
+        for stack in data["stacks"]
+    )
+    groups = {name: tuple(members) for name, members in data.get("groups", {}).items()}
+    return ModelSpec(
+        name=name,
+        title=data["title"],
+        transformer=data["transformer"],
+        stacks=stacks,
+        groups=groups,
+        config=data.get("config", {}),
+        inputs=data.get("inputs", {}),
+    )

@@ -1,0 +1,105 @@
+"""Running a diffusers pipeline or transformer under a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from os import PathLike
+from typing import Any
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.language import Program
+from ecad_dsl.models import ModelSpec
+from ecad_dsl.runtime.clock import Clock, SchedulerClock, TimestepClock
+from ecad_dsl.runtime.executor import Executor
+from ecad_dsl.runtime.inspect import find_transformer, inspect
+from ecad_dsl.schedule.compile import compile  # noqa: A004
+from ecad_dsl.schedule.schedule import Schedule
+from ecad_dsl.schedule.source import load
+
+
+class Run:
+    """A transformer under a schedule, as ``with ecad.apply(...) as run`` gives it."""
+
+    def __init__(self, executor: Executor, clock: Clock) -> None:
+        self._executor = executor
+        self._clock = clock
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule that is followed; None while a portable program waits for the number of steps."""
+        return self._executor.schedule
+
+    @property
+    def step(self) -> int:
+        """The step that the next transformer call belongs to; the number of steps when a generation is over."""
+        return self._executor.step
+
+    def next_step(self) -> None:
+        """End a step of your own loop. From then on timesteps are no longer looked at.
+
+        After the last step a new generation begins at step 0.
+
+        Raises:
+            EcadError: the transformer was not called in this step, or a pipeline's scheduler ends the steps.
+        """
+        self._clock.next_step()
+
+    def restart(self) -> None:
+        """Let go of everything kept and begin at step 0: for a loop of your own that was cut short.
+
+        Raises:
+            EcadError: a pipeline's scheduler begins the generations.
+        """
+        self._clock.restart()
+
+
+@contextmanager
+def apply(
+    pipe_or_transformer: Any, schedule: str | PathLike[str] | Program | Schedule, steps: int | None = None
+) -> Iterator[Run]:
+    """Run a diffusers pipeline or transformer under a schedule for as long as the context lasts.
+
+    Components that a step recomputes run as diffusers wrote them; those that it reuses are not called, and hand
+    out the very tensors that they returned last. Leaving the context, by an exception too, restores the
+    transformer and lets go of everything kept.
+
+    A pipeline's scheduler tells the steps. For a bare transformer each distinct ``timestep`` that it is called
+    with is a step (the same one again is another call of that step, as in sequential guidance), and a timestep
+    that turns back begins a new generation; or call ``run.next_step()`` after each step, which also saves the
+    wait for a timestep that lies on an accelerator. Timesteps in bfloat16 may be too coarse to tell apart.
+
+    Args:
+        pipe_or_transformer: a diffusers pipeline with a transformer, or the transformer.
+        schedule: path of an .ecad file, a program or a schedule. Programs are compiled for this very model; one
+            without a number of steps is compiled for as many as the pipeline is called with.
+        steps: number of denoising steps, for a program that does not say.
+
+    Yields:
+        The run: its schedule, its step, and ``next_step`` for loops of your own.
+
+    Raises:
+        EcadError: the schedule does not fit the model; the steps are unknown; the transformer is already under a
+            schedule; the scheduler takes several transformer calls a step. While the context lasts: the pipeline
+            takes another number of steps than the schedule has, or a component is called in a way that cannot
+            be cached. The text of a program may be wrong in itself (a ScheduleSyntaxError).
+    """
+    transformer = find_transformer(pipe_or_transformer)
+    if isinstance(schedule, Schedule):
+        spec = schedule.spec
+    else:
+        spec = inspect(pipe_or_transformer)
+    schedule_for = _schedule_for(schedule, spec, steps)
+    executor = Executor(transformer, spec)
+    clock: Clock
+    if pipe_or_transformer is transformer:
+        clock = TimestepClock(executor, schedule_for(None))
+    else:
+        clock = SchedulerClock(executor, pipe_or_transformer.scheduler, schedule_for)
+    try:
+        executor.attach()
+        with clock.watch():
+            yield Run(executor, clock)
+    finally:
+        executor.detach()

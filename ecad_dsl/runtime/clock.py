@@ -1,0 +1,223 @@
+"""What tells the executor that a step is over: the pipeline's scheduler, or the caller's own loop."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.runtime.executor import Executor
+from ecad_dsl.schedule.schedule import Schedule
+
+
+class Clock(ABC):
+    """Watches one transformer from ``watch`` until that context is left, and moves its executor."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        transformer = self.executor.transformer
+
+        # A function, since copy.deepcopy of the transformer takes functions along as they are: a copy calls
+        # this very hook, which must not take the copy for the transformer that it watches.
+        def before_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if module is transformer:
+                self.before_forward(args, kwargs)
+
+        hook = transformer.register_forward_pre_hook(before_forward, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    @abstractmethod
+    def before_forward(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The transformer is about to run."""
+
+    @abstractmethod
+    def next_step(self) -> None:
+        """The caller says that the step is over."""
+
+
+class SchedulerClock(Clock):
+    """Follows a diffusers scheduler: ``set_timesteps`` begins a generation, ``step`` ends a step."""
+
+    def __init__(self, executor: Executor, scheduler: Any, schedule_for: Callable[[int], Schedule]) -> None:
+        """``schedule_for`` gives the schedule for a number of steps.
+
+        Raises:
+            EcadError: the scheduler calls the transformer more than once a step.
+        """
+        super().__init__(executor)
+        order = getattr(scheduler, "order", 1)
+        if order != 1:
+            raise EcadError(
+                f"{type(scheduler).__name__} calls the transformer {order} times a step, which no schedule describes;"
+                " use a scheduler of order 1, such as DPMSolverMultistepScheduler or FlowMatchEulerDiscreteScheduler"
+            )
+        self._scheduler = scheduler
+        self._schedule_for = schedule_for
+        self._running = False
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(super().watch())
+            stack.enter_context(_followed(self._scheduler, "set_timesteps", self._begin))
+            stack.enter_context(_followed(self._scheduler, "step", self.executor.advance))
+            yield
+
+    def _begin(self) -> None:
+        self._running = False
+        steps = len(self._scheduler.timesteps)
+        schedule = self._schedule_for(steps)
+        if schedule.steps != steps:
+            raise EcadError(
+                f"the schedule has {schedule.steps} steps, but {type(self._scheduler).__name__} takes {steps};"
+                f" pass num_inference_steps={schedule.steps} or compile the program for {steps} steps"
+            )
+        self.executor.load(schedule)
+        self.executor.restart()
+        self._running = True
+
+    def before_forward(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        executor = self.executor
+        if not self._running:
+            raise EcadError(
+                "the transformer was called before the pipeline's scheduler was told the number of steps;"
+                " to run the transformer in a loop of your own, apply the schedule to pipe.transformer instead"
+            )
+        if executor.schedule is not None and executor.step >= executor.schedule.steps:
+            raise EcadError(
+                f"the transformer was called again after all {executor.schedule.steps} steps of the schedule;"
+                " a new generation begins with the scheduler's set_timesteps"
+            )
+        executor.begin_forward(_input_shape(args, kwargs))
+
+    def next_step(self) -> None:
+        raise EcadError("the pipeline's scheduler ends the steps; next_step() is for a transformer without a pipeline")
+
+
+class TimestepClock(Clock):
+    """Follows a caller's own loop by the transformer's ``timestep`` argument, or by ``next_step``.
+
+    Each distinct timestep is a step, and the same timestep again is another call of the same step (sequential
+    guidance). One that turns back, or comes after the last step, begins a new generation. Reading a timestep
+    that lies on an accelerator waits for it; ``next_step`` avoids that.
+    """
+
+    def __init__(self, executor: Executor, schedule: Schedule) -> None:
+        super().__init__(executor)
+        executor.load(schedule)
+        self._steps = schedule.steps
+        self._signature = inspect.signature(executor.transformer.forward)
+        self._explicit = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._timestep: float | None = None
+        self._direction = 0.0
+        self._calls_a_step = 0
+
+    def restart(self) -> None:
+        """Begin a new generation at step 0."""
+        self.executor.restart()
+        self._forget()
+
+    def before_forward(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if not self._explicit:
+            self._follow(self._read(args, kwargs))
+        self.executor.begin_forward(_input_shape(args, kwargs))
+
+    def next_step(self) -> None:
+        if self.executor.call < 0:
+            raise EcadError("next_step() belongs after the transformer calls of a step; this step has had none")
+        self._explicit = True
+        self.executor.advance()
+        if self.executor.step == self._steps:
+            self.restart()
+
+    def _follow(self, timestep: float) -> None:
+        before, self._timestep = self._timestep, timestep
+        if before is None or timestep == before:
+            return
+        self._check_calls()
+        direction = timestep - before
+        if direction * self._direction < 0 or self.executor.step + 1 == self._steps:
+            self.restart()
+            self._timestep = timestep
+            return
+        self._direction = direction
+        self.executor.advance()
+
+    def _check_calls(self) -> None:
+        """A generation cut short in step 0 and begun again looks like guidance: one more call, same timestep."""
+        calls, step = self.executor.call + 1, self.executor.step
+        if step == 0:
+            self._calls_a_step = calls
+        elif calls != self._calls_a_step:
+            first = self._calls_a_step
+            self.restart()
+            raise EcadError(
+                f"step 0 called the transformer {first} times and step {step} {calls} times, so timesteps do not tell"
+                " where the steps end; call run.next_step() after each step, and run.restart() after a generation"
+                " that was cut short"
+            )
+
+    def _read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+        timestep = kwargs.get("timestep")
+        if timestep is None and args:
+            timestep = self._signature.bind_partial(*args).arguments.get("timestep")
+        if timestep is None:
+            raise EcadError("the transformer was called without a timestep; call run.next_step() after each step")
+        # The largest, since video models give tokens that are not denoised the timestep 0.
+        return float(timestep.max()) if isinstance(timestep, torch.Tensor) else float(timestep)
+
+
+def _input_shape(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Size | None:
+    """Shape of the latents, the first argument of every diffusers transformer; None if they are not one tensor."""
+    latents = args[0] if args else kwargs.get("hidden_states")
+    return latents.shape if isinstance(latents, torch.Tensor) else None
+
+
+class _Follower:
+    """A scheduler's own method, followed by a call of ours."""
+
+    def __init__(self, method: Callable[..., Any], then: Callable[[], None]) -> None:
+        # Pipelines look at the signature of `step` and `set_timesteps` to learn what to pass.
+        functools.update_wrapper(self, method)
+        self._method = method
+        self._then = then
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = self._method(*args, **kwargs)
+        self._then()
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        """A copied scheduler (LTX-2 makes one for sound) gets its own plain method and is not followed."""
+        return copy.deepcopy(self._method, memo)
+
+
+@contextmanager
+def _followed(scheduler: Any, name: str, then: Callable[[], None]) -> Iterator[None]:
+    """Shadow the scheduler's method on the instance, and leave the instance as it was."""
+    shadowed = scheduler.__dict__.get(name)
+    scheduler.__dict__[name] = _Follower(getattr(scheduler, name), then)
+    try:
+        yield
+    finally:
+        if shadowed is None:
+            del scheduler.__dict__[name]
+        else:
+            scheduler.__dict__[name] = shadowed
