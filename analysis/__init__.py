@@ -1,0 +1,1 @@
+"""Tables, fronts and figures of measured schedules. Nothing here runs a model."""

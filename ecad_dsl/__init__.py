@@ -1,0 +1,90 @@
+"""Caching schedules of diffusion transformers as a language.
+
+>>> import ecad_dsl as ecad
+>>> schedule = ecad.compile(ecad.parse("cache all every 3 steps"), model="pixart-alpha", steps=20)
+>>> schedule.recomputed
+588
+
+Names are imported when first used, so that checking a schedule needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.evolution.problem import PipelineProblem, Problem
+    from ecad_dsl.evolution.search import Candidate, Progress, evolve
+    from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
+    from ecad_dsl.models import ModelSpec, load_spec
+    from ecad_dsl.quality.measure import Sampler
+    from ecad_dsl.reference.pipeline import load_pipeline as load_reference
+    from ecad_dsl.runtime import apply, inspect
+    from ecad_dsl.schedule import CompileError, Schedule, check, compile, cost, format, load, parse  # noqa: A004
+
+_HOMES = {
+    "Candidate": "evolution.search",
+    "CompileError": "schedule",
+    "Diagnostic": "language",
+    "ModelSpec": "models",
+    "PipelineProblem": "evolution.problem",
+    "Problem": "evolution.problem",
+    "Program": "language",
+    "Progress": "evolution.search",
+    "Sampler": "quality.measure",
+    "Schedule": "schedule",
+    "ScheduleSyntaxError": "language",
+    "apply": "runtime",
+    "check": "schedule",
+    "compile": "schedule",
+    "cost": "schedule",
+    "evolve": "evolution.search",
+    "format": "schedule",
+    "inspect": "runtime",
+    "load": "schedule",
+    "load_reference": "reference.pipeline",
+    "load_spec": "models",
+    "parse": "schedule",
+}
+
+__all__ = [
+    "Candidate",
+    "CompileError",
+    "Diagnostic",
+    "EcadError",
+    "ModelSpec",
+    "PipelineProblem",
+    "Problem",
+    "Program",
+    "Progress",
+    "Sampler",
+    "Schedule",
+    "ScheduleSyntaxError",
+    "apply",
+    "check",
+    "compile",
+    "cost",
+    "evolve",
+    "format",
+    "inspect",
+    "load",
+    "load_reference",
+    "load_spec",
+    "parse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOMES[name]}")
+    value = getattr(module, "load_pipeline" if name == "load_reference" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

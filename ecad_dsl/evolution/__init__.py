@@ -1,0 +1,1 @@
+"""Evolution of schedules: genomes are programs, NSGA-II chooses among them, a store remembers every evaluation."""

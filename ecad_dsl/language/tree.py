@@ -28,7 +28,6 @@ KEYWORDS = frozenset(
     + ("all", "block", "blocks", "by", "components", "even", "first", "last", "odd", "steps")
 )
 NAME = re.compile(r"[a-z_][a-z0-9_]*(?:[.-][a-z0-9_]+)*")
-ROLES = ("attn", "self", "cross", "ffn")
 
 
 class Action(str, Enum):
@@ -174,7 +173,8 @@ class Name(Node):
         check_name(self.name)
 
 
-BlockTerm: TypeAlias = BlockRange | AllBlocks | FirstBlocks | LastBlocks | EvenBlocks | OddBlocks | Name
+StackTerm: TypeAlias = BlockRange | AllBlocks | FirstBlocks | LastBlocks | EvenBlocks | OddBlocks
+BlockTerm: TypeAlias = StackTerm | Name
 
 
 # Step selectors.
@@ -258,6 +258,7 @@ class Statement(Node):
 @dataclass(frozen=True, slots=True)
 class Model(Statement):
     name: str
+    name_span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -285,7 +286,7 @@ class Meta(Statement):
             raise EcadError(f"meta {self.key}: the value must be finite, not {self.value}")
         if isinstance(self.value, int) and abs(self.value) > MAX_INT:
             raise EcadError(f"meta {self.key}: the value is too large")
-        if isinstance(self.value, str) and UNPRINTABLE.search(self.value.replace("\n", "")):
+        if isinstance(self.value, str) and UNPRINTABLE.search(self.value):
             raise EcadError(f"meta {self.key}: the value holds a control character")
 
 
@@ -295,6 +296,7 @@ class Let(Statement):
 
     name: str
     value: Components | tuple[BlockTerm, ...] | StepSelector
+    name_span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -368,8 +370,8 @@ class Program:
 
 MAX_INT = 10**18 - 1
 """The largest number of the language."""
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|\n")
-"""Characters that may stand nowhere inside a line: control characters other than the tab, and lone surrogates."""
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""Characters that may stand nowhere in a program: control characters but for tab and line feed, lone surrogates."""
 
 
 @lru_cache(maxsize=4096)

@@ -66,7 +66,7 @@ class ModelSpec:
     inputs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """What one forward pass is fed: text tokens, pixels a latent, default resolution, guidance pair or not."""
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Blocks over all stacks, in execution order."""
         return sum(stack.blocks for stack in self.stacks)
@@ -99,6 +99,8 @@ class ModelSpec:
                 for stack_name, indices in table.get(member, {}).items():
                     union.setdefault(stack_name, set()).update(indices)
             table[group] = {stack: tuple(sorted(indices)) for stack, indices in union.items()}
+        for role in ROLES:
+            table.setdefault(role, {})
         table["all"] = {stack.name: tuple(range(len(stack.components))) for stack in self.stacks}
         return table
 
@@ -108,6 +110,72 @@ class ModelSpec:
         An empty mapping means a role that this model has nothing for; None means an unknown name.
         """
         return self._selections.get(name)
+
+    @cached_property
+    def _component_bits(self) -> dict[str, int]:
+        bits = {}
+        for name, indices in self._selections.items():
+            bits[name] = 0
+            for stack in self.stacks:
+                one_block = sum(1 << index for index in indices.get(stack.name, ()))
+                width = len(stack.components)
+                every_block = sum(one_block << block * width for block in range(stack.blocks))
+                bits[name] |= every_block << self.offsets[stack.name]
+        return bits
+
+    def component_bits(self, name: str) -> int | None:
+        """The bits in a row of all cells that ``name`` selects; None for an unknown name."""
+        return self._component_bits.get(name)
+
+    @cached_property
+    def _block_edges(self) -> tuple[int, ...]:
+        """First bit of every block in execution order, and one past the last bit of all."""
+        edges = [
+            self.offsets[stack.name] + block * len(stack.components)
+            for stack in self.stacks
+            for block in range(stack.blocks)
+        ]
+        return (*edges, self.cells)
+
+    def block_bits(self, blocks: range) -> int:
+        """The bits in a row of all cells of these blocks, counted over all stacks."""
+        edges = self._block_edges
+        if not blocks:
+            return 0
+        if blocks.step == 1:
+            return (1 << edges[blocks.stop]) - (1 << edges[blocks.start])
+        return sum((1 << edges[block + 1]) - (1 << edges[block]) for block in blocks)
+
+    def blocks_of(self, stack: str | None) -> range | None:
+        """Blocks of a stack as counted over all stacks (of all stacks for None); None if there is no such stack."""
+        if stack is None:
+            return range(self.blocks)
+        return self._block_ranges.get(stack)
+
+    @cached_property
+    def _block_ranges(self) -> dict[str, range]:
+        ranges, first = {}, 0
+        for stack in self.stacks:
+            ranges[stack.name] = range(first, first + stack.blocks)
+            first += stack.blocks
+        return ranges
+
+    def official_name(self, alias: str) -> str | None:
+        """Name of the component that ``alias`` is an alias of; None if it is none."""
+        return self._official_names.get(alias)
+
+    @cached_property
+    def _official_names(self) -> dict[str, str]:
+        components = [component for stack in self.stacks for component in stack.components]
+        return {alias: component.name for component in components for alias in component.aliases}
+
+    def is_family_of(self, other: ModelSpec) -> bool:
+        """Whether both have the same stacks of the same components, however many blocks of each."""
+        return self._structure == other._structure
+
+    @property
+    def _structure(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return tuple((stack.name, tuple(c.name for c in stack.components)) for stack in self.stacks)
 
     @cached_property
     def component_names(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""How good pictures are, and how fast they come: rewards, prompt sets, measurements."""

@@ -102,8 +102,9 @@ def sample(count: int, generator: torch.Generator, held_out: bool | None = False
 def render(scenes: Scenes, generator: torch.Generator) -> Tensor:
     """Pictures of the scenes, all that they leave open chosen at random: [batch, 3, 16, 16] in [0, 1]."""
     picture = _ground(scenes.ground, generator)
+    boxes = _boxes(scenes, generator)
     for index in range(2):
-        cover, fill = _object(scenes, index, generator)
+        cover, fill = _object(scenes, index, boxes[:, :, index], generator)
         cover = cover * scenes.objects[:, index, None, None]
         picture = torch.where(cover[:, None] > 0, fill, picture)
     return picture.clamp(0, 1)
@@ -124,25 +125,38 @@ def _ground(ground: Tensor, generator: torch.Generator) -> Tensor:
     return _GROUND_RGB[ground][..., None, None] + tint + contrast[:, None] * texture
 
 
-def _object(scenes: Scenes, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _boxes(scenes: Scenes, generator: torch.Generator) -> Tensor:
+    """Diameter, left and top of both objects in pixels: [3, batch, 2].
+
+    Two objects share the picture's halves and stand at about the same height (left of) or place (above), so that no
+    scene can be read both ways.
+    """
+
+    def uniform() -> Tensor:
+        return torch.rand(len(scenes), 2, generator=generator)
+
+    diameter = torch.where(scenes.size == 1, 7 + (uniform() < 0.5).long(), 5)
+    half = SIZE // 2
+    along = (uniform() * (half + 1 - diameter)).long() + torch.tensor([0, half])
+    across = (uniform()[:, :1] * (SIZE + 1 - diameter.amax(1, keepdim=True))).long().expand(-1, 2)
+    across = across + ((diameter.amax(1, keepdim=True) - diameter) * uniform()).round().long()
+    anywhere = (uniform() * (SIZE + 1 - diameter)).long()
+    layout = scenes.layout[:, None]
+    left = torch.where(layout == 0, anywhere, torch.where(layout == 1, along, across))
+    anywhere = (uniform() * (SIZE + 1 - diameter)).long()
+    top = torch.where(layout == 0, anywhere, torch.where(layout == 1, across, along))
+    return torch.stack([diameter, left, top])
+
+
+def _object(scenes: Scenes, index: int, box: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Cover [batch, 16, 16] and fill [batch, 3, 16, 16] of one of the two objects."""
     batch = len(scenes)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(batch, *shape, generator=generator)
-
-    large = scenes.size[:, index] == 1
-    diameter = torch.where(large, 7 + (uniform() < 0.5).long(), 5)
-    half = SIZE // 2
-    width = torch.where(scenes.layout == 1, half, SIZE)
-    height = torch.where(scenes.layout == 2, half, SIZE)
-    left = (uniform() * (width - diameter + 1)).long() + (scenes.layout == 1) * index * half
-    top = (uniform() * (height - diameter + 1)).long() + (scenes.layout == 2) * index * half
+    diameter, left, top = box[..., None]
     pixel = torch.arange(SIZE) + 0.5
-    u = ((pixel[None] - left[:, None]) / diameter[:, None] * 2 - 1)[:, None, :]
-    v = ((pixel[None] - top[:, None]) / diameter[:, None] * 2 - 1)[:, :, None]
+    u = ((pixel - left) / diameter * 2 - 1)[:, None, :]
+    v = ((pixel - top) / diameter * 2 - 1)[:, :, None]
     cover = _silhouettes(u, v).gather(1, scenes.shape[:, index, None, None, None].expand(-1, 1, SIZE, SIZE))[:, 0]
-    angle = 2 * math.pi * uniform(1, 1)
+    angle = 2 * math.pi * torch.rand(batch, 1, 1, generator=generator)
     light = 1 + 0.16 * (u * angle.cos() + v * angle.sin())
     colour = _COLOUR_RGB[scenes.colour[:, index]] + 0.04 * torch.randn(batch, 3, generator=generator)
     return cover, colour[..., None, None] * light[:, None]

@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.language import Program
+from ecad_dsl.language.tree import Program
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.runtime.clock import Clock, SchedulerClock, TimestepClock
 from ecad_dsl.runtime.executor import Executor
@@ -86,20 +86,37 @@ def apply(
             be cached. The text of a program may be wrong in itself (a ScheduleSyntaxError).
     """
     transformer = find_transformer(pipe_or_transformer)
-    if isinstance(schedule, Schedule):
-        spec = schedule.spec
-    else:
-        spec = inspect(pipe_or_transformer)
-    schedule_for = _schedule_for(schedule, spec, steps)
+    spec = schedule.spec if isinstance(schedule, Schedule) else inspect(pipe_or_transformer)
     executor = Executor(transformer, spec)
+    compiled = _compiled(schedule, spec, steps)
+    if isinstance(compiled, Schedule):
+        executor.load(compiled)
     clock: Clock
-    if pipe_or_transformer is transformer:
-        clock = TimestepClock(executor, schedule_for(None))
+    if transformer is not pipe_or_transformer:
+        clock = SchedulerClock(executor, pipe_or_transformer.scheduler, compiled)
+    elif isinstance(compiled, Schedule):
+        clock = TimestepClock(executor, compiled.steps)
     else:
-        clock = SchedulerClock(executor, pipe_or_transformer.scheduler, schedule_for)
+        raise EcadError("the program does not say how many steps; pass steps=, as in ecad.apply(..., steps=20)")
     try:
         executor.attach()
         with clock.watch():
             yield Run(executor, clock)
     finally:
         executor.detach()
+
+
+def _compiled(
+    schedule: str | PathLike[str] | Program | Schedule, spec: ModelSpec, steps: int | None
+) -> Schedule | Callable[[int], Schedule]:
+    """The schedule, or what makes it once the number of steps is known."""
+    if isinstance(schedule, Schedule):
+        if steps not in (None, schedule.steps):
+            raise EcadError(f"the schedule has {schedule.steps} steps, not {steps}; leave steps= out")
+        return schedule
+    program = load(schedule) if isinstance(schedule, str | PathLike) else schedule
+    if steps is None:
+        steps = program.steps
+    if steps is None:
+        return cache(lambda steps: compile(program, spec, steps))
+    return compile(program, spec, steps)

@@ -48,12 +48,16 @@ class Clock(ABC):
     def next_step(self) -> None:
         """The caller says that the step is over."""
 
+    @abstractmethod
+    def restart(self) -> None:
+        """The caller says that a new generation begins."""
+
 
 class SchedulerClock(Clock):
     """Follows a diffusers scheduler: ``set_timesteps`` begins a generation, ``step`` ends a step."""
 
-    def __init__(self, executor: Executor, scheduler: Any, schedule_for: Callable[[int], Schedule]) -> None:
-        """``schedule_for`` gives the schedule for a number of steps.
+    def __init__(self, executor: Executor, scheduler: Any, schedule: Schedule | Callable[[int], Schedule]) -> None:
+        """``schedule`` is the schedule, or what makes it once the number of steps is known.
 
         Raises:
             EcadError: the scheduler calls the transformer more than once a step.
@@ -66,7 +70,7 @@ class SchedulerClock(Clock):
                 " use a scheduler of order 1, such as DPMSolverMultistepScheduler or FlowMatchEulerDiscreteScheduler"
             )
         self._scheduler = scheduler
-        self._schedule_for = schedule_for
+        self._schedule = schedule
         self._running = False
 
     @contextmanager
@@ -80,7 +84,7 @@ class SchedulerClock(Clock):
     def _begin(self) -> None:
         self._running = False
         steps = len(self._scheduler.timesteps)
-        schedule = self._schedule_for(steps)
+        schedule = self._schedule if isinstance(self._schedule, Schedule) else self._schedule(steps)
         if schedule.steps != steps:
             raise EcadError(
                 f"the schedule has {schedule.steps} steps, but {type(self._scheduler).__name__} takes {steps};"
@@ -107,6 +111,9 @@ class SchedulerClock(Clock):
     def next_step(self) -> None:
         raise EcadError("the pipeline's scheduler ends the steps; next_step() is for a transformer without a pipeline")
 
+    def restart(self) -> None:
+        raise EcadError("the pipeline's scheduler begins the generations; restart() is for a transformer without one")
+
 
 class TimestepClock(Clock):
     """Follows a caller's own loop by the transformer's ``timestep`` argument, or by ``next_step``.
@@ -116,10 +123,9 @@ class TimestepClock(Clock):
     that lies on an accelerator waits for it; ``next_step`` avoids that.
     """
 
-    def __init__(self, executor: Executor, schedule: Schedule) -> None:
+    def __init__(self, executor: Executor, steps: int) -> None:
         super().__init__(executor)
-        executor.load(schedule)
-        self._steps = schedule.steps
+        self._steps = steps
         self._signature = inspect.signature(executor.transformer.forward)
         self._explicit = False
         self._forget()
@@ -128,11 +134,6 @@ class TimestepClock(Clock):
         self._timestep: float | None = None
         self._direction = 0.0
         self._calls_a_step = 0
-
-    def restart(self) -> None:
-        """Begin a new generation at step 0."""
-        self.executor.restart()
-        self._forget()
 
     def before_forward(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if not self._explicit:
@@ -146,6 +147,10 @@ class TimestepClock(Clock):
         self.executor.advance()
         if self.executor.step == self._steps:
             self.restart()
+
+    def restart(self) -> None:
+        self.executor.restart()
+        self._forget()
 
     def _follow(self, timestep: float) -> None:
         before, self._timestep = self._timestep, timestep

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -82,7 +83,16 @@ class Executor:
         self.call = -1
 
     def begin_forward(self, shape: torch.Size | None) -> None:
-        """Another call of the transformer within the step, with an input of this shape."""
+        """Another call of the transformer within the step, with an input of this shape.
+
+        Raises:
+            EcadError: gradient checkpointing would run the blocks again later, in the backward pass.
+        """
+        if torch.is_grad_enabled() and getattr(self.transformer, "gradient_checkpointing", False):
+            raise EcadError(
+                "gradient checkpointing runs blocks again in the backward pass, when the step is over;"
+                " call disable_gradient_checkpointing() on the transformer, or run it under torch.no_grad()"
+            )
         self.call += 1
         self.forwards += 1
         self.shape = shape
@@ -91,55 +101,36 @@ class Executor:
 class Cell:
     """One component of one block: what it does at each step, and the outputs that it keeps."""
 
-    __slots__ = ("_executor", "_last_forward", "_module", "_name", "_parent", "bit", "ops", "outputs", "route")
+    __slots__ = ("bit", "executor", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
 
     def __init__(self, executor: Executor, bit: int, parent: nn.Module, name: str) -> None:
-        self._executor = executor
-        self._parent = parent
-        self._name = name
-        self._module: nn.Module = parent._modules[name]  # type: ignore[assignment]
-        self._last_forward = -1
+        self.executor = executor
+        self.parent = parent
+        self.name = name
+        self.module: nn.Module = parent._modules[name]  # type: ignore[assignment]
+        self.route = _route(self)
+        self.last_forward = -1
         self.bit = bit
         self.ops = bytes([RUN])
         self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
-        self.route = Route(self)
 
     def attach(self) -> None:
-        there = self._parent.__dict__.get(self._name, self.route)
-        if there is not self.route:
+        if self.parent.__dict__.get(self.name, self.route) is not self.route:
             raise EcadError("this transformer is already under a schedule; leave that `with ecad.apply(...)` first")
-        self._module = self._parent._modules[self._name]  # type: ignore[assignment]
-        self._parent.__dict__[self._name] = self.route
+        registered = self.parent._modules[self.name]
+        if registered is not None and registered is not self.module:
+            self.module = registered
+            self.route = _route(self)
+        self.parent.__dict__[self.name] = self.route
 
     def detach(self) -> None:
-        if self._parent.__dict__.get(self._name) is self.route:
-            del self._parent.__dict__[self._name]
+        if self.parent.__dict__.get(self.name) is self.route:
+            del self.parent.__dict__[self.name]
         self.outputs.clear()
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The component's output at this step, computed or kept. It is the very object the module returned."""
-        executor = self._executor
-        op = self.ops[executor.step]
-        if op == RUN:
-            return self._module(*args, **kwargs)
-        if self._last_forward == executor.forwards:
-            raise EcadError(
-                f"{self} was called twice in one transformer call, so its output cannot be cached;"
-                " turn feed-forward chunking and gradient checkpointing off"
-            )
-        self._last_forward = executor.forwards
-        if op == RUN_STORE:
-            output = self._module(*args, **kwargs)
-            self.outputs[executor.call] = (executor.shape, output)
-            return output
-        kept = self.outputs.get(executor.call) if op == READ else self.outputs.pop(executor.call, None)
-        if kept is None or kept[0] != executor.shape:
-            raise self._unreadable(kept)
-        return kept[1]
-
-    def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
-        executor = self._executor
+    def unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
+        executor = self.executor
         here = f"step {executor.step} reuses {self}"
         if kept is None:
             return EcadError(
@@ -154,40 +145,65 @@ class Cell:
 
     def __str__(self) -> str:
         bit = self.bit
-        for stack in self._executor.spec.stacks:
+        for stack in self.executor.spec.stacks:
             size = stack.blocks * len(stack.components)
             if bit < size:
                 block, component = divmod(bit, len(stack.components))
-                return f"{stack.components[component].name} ({self._name}) of {stack.name} {block}"
+                return f"{stack.components[component].name} ({self.name}) of {stack.name} {block}"
             bit -= size
         raise AssertionError("a cell lies in one of the stacks")
 
 
 class Route:
-    """Stands in for a component module in its parent: a call goes to the cell, all else to the module."""
+    """Stands in for a component module in its parent: of the same class and state, but a call follows the plan.
+
+    The instance shares the module's ``__dict__``, so that whatever is read, set, hooked or loaded through the
+    parent's attribute happens to the module itself.
+    """
 
     __slots__ = ("_cell",)
-
-    def __init__(self, cell: Cell) -> None:
-        object.__setattr__(self, "_cell", cell)
+    _cell: Cell
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._cell.run(*args, **kwargs)
-
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
-        """The module's, so that isinstance holds: get_submodule (and with it PEFT) insists on an nn.Module."""
-        return type(self._cell._module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cell._module, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._cell._module, name, value)
+        """The component's output at this step, computed or kept. It is the very object the module returned."""
+        cell = self._cell
+        executor = cell.executor
+        op = cell.ops[executor.step]
+        if op == RUN:
+            return cell.module(*args, **kwargs)
+        if cell.last_forward == executor.forwards:
+            raise EcadError(
+                f"{cell} was called twice in one transformer call, so its output cannot be cached;"
+                " turn feed-forward chunking off"
+            )
+        cell.last_forward = executor.forwards
+        call = executor.call
+        if op == RUN_STORE:
+            output = cell.module(*args, **kwargs)
+            cell.outputs[call] = (executor.shape, output)
+            return output
+        kept = cell.outputs.get(call) if op == READ else cell.outputs.pop(call, None)
+        if kept is None or kept[0] != executor.shape:
+            raise cell.unreadable(kept)
+        return kept[1]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """A copy of the parent gets the copied module itself: the copy is not under the schedule."""
-        return copy.deepcopy(self._cell._module, memo)
+        module: nn.Module = copy.deepcopy(self._cell.module, memo)
+        return module
+
+
+def _route(cell: Cell) -> Route:
+    route: Route = object.__new__(_route_class(type(cell.module)))  # type: ignore[arg-type]
+    object.__setattr__(route, "_cell", cell)
+    object.__setattr__(route, "__dict__", cell.module.__dict__)
+    return route
+
+
+@cache
+def _route_class(module_class: type[nn.Module]) -> type[Route]:
+    """The module's own class, but for the call."""
+    return type(module_class.__name__, (Route, module_class), {})
 
 
 def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[int, nn.Module, str]]:
@@ -205,7 +221,7 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[int, 
                 where = f"{stack.path}[{index}].{component.module}"
                 if isinstance(parent, nn.ModuleList | nn.ModuleDict | nn.Sequential):
                     raise EcadError(f"{where} is an item of a {type(parent).__name__} and cannot be cached")
-                if not isinstance(parent, nn.Module) or name not in parent._modules and not hasattr(parent, name):
+                if not isinstance(parent, nn.Module) or not hasattr(parent, name):
                     raise EcadError(f"{type(transformer).__name__} is not built like {spec.title}: it has no {where}")
                 if parent._modules.get(name) is not None:
                     yield bit, parent, name

@@ -30,6 +30,8 @@ class Schedule:
         if not self.rows:
             raise EcadError("a schedule needs at least one step")
         full = (1 << self.spec.cells) - 1
+        if any(row & ~full for row in self.rows):
+            raise EcadError(f"a row has {self.spec.cells} cells on {self.spec.title}; a bit beyond them is set")
         if self.rows[0] != full:
             # Nothing is stored before the first step, so its cells recompute whatever was asked for.
             object.__setattr__(self, "rows", (full, *self.rows[1:]))
@@ -74,7 +76,7 @@ class Schedule:
         expected = {stack.name for stack in spec.stacks}
         if set(masks) != expected:
             raise EcadError(f"masks must be given for exactly these stacks: {', '.join(sorted(expected))}")
-        steps = {len(mask) for mask in masks.values()}
+        steps = {int(mask.shape[0]) if len(mask.shape) else 0 for mask in masks.values()}
         if len(steps) != 1:
             raise EcadError("all masks must have the same number of steps")
         rows = [0] * steps.pop()

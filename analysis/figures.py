@@ -1,0 +1,130 @@
+"""Figures: heat maps of schedules, Pareto plots, grids of pictures. Written as PNG or SVG by the file's suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ecad_dsl.analysis import pareto
+from ecad_dsl.errors import EcadError
+from ecad_dsl.files import write_beside
+from ecad_dsl.schedule import Schedule
+
+INK = "#1f2933"
+RECOMPUTE = "#d1495b"
+COLOURS = {"none": "#1f2933", "fewer steps": "#8d99ae", "baseline": "#2e86ab", "evolved": "#d1495b"}
+MARKERS = {"none": "*", "fewer steps": "s", "baseline": "o", "evolved": "D"}
+
+
+def recomputed_share(schedule: Schedule) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Stack name to [blocks, steps]: share of a block's components that are recomputed at a step."""
+    shares = {}
+    for stack in schedule.spec.stacks:
+        size, offset = len(stack.components), schedule.spec.offsets[stack.name]
+        bits = [
+            [(row >> (offset + block * size) & ((1 << size) - 1)).bit_count() / size for row in schedule.rows]
+            for block in range(stack.blocks)
+        ]
+        shares[stack.name] = np.array(bits)
+    return shares
+
+
+def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
+    """A panel for each component of each stack: steps to the right, blocks downwards, coloured = recompute."""
+    panels = [(stack, index) for stack in schedule.spec.stacks for index in range(len(stack.components))]
+    columns = max(len(stack.components) for stack in schedule.spec.stacks)
+    rows = len(schedule.spec.stacks)
+    heights = [stack.blocks for stack in schedule.spec.stacks]
+    size = (1.2 + columns * max(2.4, 0.13 * schedule.steps), 1.4 + sum(max(1.6, 0.13 * h) for h in heights))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[max(1.6, 0.13 * h) for h in heights])
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for stack, index in panels:
+        place, count = schedule.spec.stacks.index(stack), len(stack.components)
+        axis = axes[place, index]
+        axis.set_visible(True)
+        offset = schedule.spec.offsets[stack.name]
+        cells = [
+            [row >> (offset + block * count + index) & 1 for row in schedule.rows] for block in range(stack.blocks)
+        ]
+        axis.pcolormesh(np.array(cells), cmap=_two_colours(), vmin=0, vmax=1, edgecolors="white", linewidth=0.4)
+        axis.invert_yaxis()
+        axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
+        axis.tick_params(labelsize=7)
+        if index == 0:
+            axis.set_ylabel("block", fontsize=8)
+        if place == rows - 1:
+            axis.set_xlabel("step", fontsize=8)
+    total = schedule.steps * schedule.spec.cells
+    note = f"recomputed: {schedule.recomputed:,} of {total:,} cells ({schedule.recomputed / total:.1%})"
+    figure.suptitle(f"{title}\n{note}" if title else note, fontsize=10, color=INK)
+    _save(figure, path)
+
+
+def pareto_plot(table: pd.DataFrame, path: Path, title: str = "") -> None:
+    """Reward against share of the MACs, with 95 % intervals; the evolved front as a line.
+
+    ``table`` is a comparison table of :func:`ecad_dsl.analysis.compare.table`.
+    """
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axis = figure.subplots()
+    for group, lines in table.groupby("group", sort=False):
+        colour = COLOURS.get(str(group), "#6c757d")
+        spread = np.array([lines["reward"] - lines["reward_low"], lines["reward_high"] - lines["reward"]])
+        axis.errorbar(
+            100 * lines["macs_share"], lines["reward"], yerr=spread, fmt=MARKERS.get(str(group), "o"), color=colour,
+            ecolor=colour, elinewidth=0.7, alpha=0.9, markersize=9 if group == "none" else 5, label=str(group),
+        )  # fmt: skip
+        if group == "evolved":
+            best = pareto.front(lines)
+            axis.plot(100 * best["macs_share"], best["reward"], color=colour, linewidth=1.2)
+        else:
+            for _, line in lines.iterrows():
+                at = (100 * line["macs_share"], line["reward"])
+                axis.annotate(line["name"], at, (5, -10), textcoords="offset points", fontsize=7, color=colour)
+    axis.set_xlabel("MACs, % of recomputing everything")
+    axis.set_ylabel("mean reward")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False)
+    axis.set_title(title, fontsize=10, color=INK)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    _save(figure, path)
+
+
+def picture_grid(rows: Sequence[tuple[str, Any]], captions: Sequence[str], path: Path) -> None:
+    """A grid of pictures: a row for each (label, pictures [count, 3, height, width] in [0, 1]), a column a caption."""
+    columns = len(captions)
+    figure = Figure(figsize=(1.1 + 1.25 * columns, 0.6 + 1.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for (label, pictures), line in zip(rows, axes, strict=True):
+        for picture, axis in zip(pictures, line, strict=True):
+            axis.imshow(np.asarray(picture).transpose(1, 2, 0), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, color=INK)
+    for caption, axis in zip(captions, axes[0], strict=True):
+        axis.set_title(fill(caption, 18), fontsize=6.5, color=INK)
+    _save(figure, path)
+
+
+def _two_colours() -> Any:
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(["#e9ecef", RECOMPUTE])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path = Path(path)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise EcadError(f"figures are written as .png or .svg, not as {path.name!r}")
+    write_beside(path, lambda beside: figure.savefig(beside, dpi=150))

@@ -1,0 +1,109 @@
+"""``ecad compare``: schedules against the baselines, on held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecad_dsl.cli.console import Files, JsonOption, out, print_json, print_table, progress_bar, read, writable_folder
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecad_dsl.quality.measure import Entry, Measured, Sampler
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(compare)
+
+
+def compare(
+    files: Files,
+    steps: Annotated[int, typer.Option("--steps", "-s", min=2, help="Steps of portable programs and baselines.")] = 20,
+    prompts: Annotated[int, typer.Option(min=2, help="Held-out prompts.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Other prompts and noise for another seed.")] = 0,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png or .svg.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure schedules and baselines on the reference model: reward, MACs and time, with intervals."""
+    from ecad_dsl.analysis.baselines import baselines
+    from ecad_dsl.analysis.compare import table
+    from ecad_dsl.files import write_text
+    from ecad_dsl.quality.measure import Entry
+    from ecad_dsl.reference.pipeline import load_pipeline
+    from ecad_dsl.runtime import inspect
+    from ecad_dsl.schedule import compile  # noqa: A004
+
+    if plot is not None and plot.suffix.lower() not in {".png", ".svg"}:
+        raise EcadError(f"plots are written as .png or .svg, not as {plot.name!r}")
+    for path in (csv, plot):
+        if path is not None:
+            writable_folder(path.parent)
+    programs = {file: read(file) for file in files}
+    pipe = load_pipeline()
+    spec = inspect(pipe)
+    entries = baselines(spec, steps)
+    for file, program in programs.items():
+        schedule = compile(program, spec, program.steps or steps)
+        entries.append(Entry(_unused_name(Path(file).stem, entries), "evolved", schedule))
+    measured = measure_all(pipe, entries, prompts, seed, rounds)
+    result = table(measured)
+    if csv is not None:
+        write_text(csv, result.to_csv(index=False))
+    if plot is not None:
+        from ecad_dsl.analysis.figures import pareto_plot
+
+        pareto_plot(result, plot, f"{prompts} held-out prompts, 95 % intervals")
+    if json:
+        print_json(result.to_dict("records"))
+    else:
+        print_comparison(result, f"{prompts} held-out prompts of the reference model")
+
+
+def _unused_name(stem: str, entries: Sequence[Entry]) -> str:
+    taken = {entry.name for entry in entries}
+    return stem if stem not in taken else f"{stem} ({len(taken)})"
+
+
+def measure_all(pipe: object, entries: Sequence[Entry], prompts: int, seed: int, rounds: int) -> list[Measured]:
+    """Every entry on held-out prompts, with a progress bar; timed in batches of 16 pictures."""
+    from ecad_dsl.quality.measure import Sampler, measure
+    from ecad_dsl.quality.prompts import held_out
+
+    sampler: Sampler = Sampler(pipe, held_out(prompts, seed))
+    timer = Sampler(pipe, held_out(16, seed), batch=16) if rounds else None
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=len(entries) * (1 + (rounds + 1 if rounds else 0)))
+
+        def advance(name: str) -> None:
+            bar.update(task, advance=1, description=f"measuring {name}")
+
+        return measure(sampler, entries, timer, rounds, advance)
+
+
+def print_comparison(result: pd.DataFrame, title: str) -> None:
+    """The comparison table in the terminal."""
+    lines = []
+    for _, line in result.sort_values("macs").iterrows():
+        mark = ("[bold]", "[/]") if line["group"] == "evolved" else ("", "")
+        cells = (
+            line["name"],
+            f"{line['steps']}",
+            f"{line['macs_share']:.1%}",
+            f"{line['reward']:+.3f}",
+            f"{line['reward_low']:+.3f} to {line['reward_high']:+.3f}",
+            f"{line['change']:+.3f}",
+            "" if line["ms_per_image"] != line["ms_per_image"] else f"{line['ms_per_image']:.2f}",
+            "" if line["speedup"] != line["speedup"] else f"{line['speedup']:.2f}x",
+            f"{line['macs_speedup']:.2f}x",
+        )
+        lines.append(tuple(f"{mark[0]}{cell}{mark[1]}" for cell in cells))
+    columns = ("schedule", "steps", "MACs", "reward", "95 % interval", "change", "ms", "time", "promise")
+    print_table(title, columns, lines)
+    out.print("[dim]ms: an image; time: measured speed-up (median of paired runs); promise: what the MACs promise[/]")

@@ -1,0 +1,101 @@
+"""What all commands share: the consoles, how a program is read, how a table is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule import Schedule
+
+out = Console(highlight=False)
+"""Standard output: results."""
+err = Console(stderr=True, highlight=False)
+"""Standard error: progress, diagnostics, errors."""
+
+FINDINGS, WRONG_USE = 1, 2
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A .ecad file; - reads standard input.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help=".ecad files; - reads standard input.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model spec, if the program names none.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", "-s", min=1, help="Steps, if the program names none.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def read(file: str) -> Program:
+    """The program in a file, or on standard input for ``-``.
+
+    Raises:
+        EcadError: it cannot be read; the message holds the diagnostics.
+    """
+    from ecad_dsl.schedule import load, parse
+
+    return parse(sys.stdin.buffer.read(), "<stdin>") if file == "-" else load(file)
+
+
+def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
+    """The program in a file, compiled. A portable program falls on the reference model's side: model and 20 steps."""
+    from ecad_dsl.models import load_spec
+    from ecad_dsl.schedule import compile  # noqa: A004
+
+    program = read(file)
+    spec = load_spec(model or program.model or "reference")
+    return compile(program, spec, steps or program.steps or spec.inputs.get("steps"))
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, untouched by the terminal's width."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """A table on standard output: the first column to the left, figures to the right."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield progress
+
+
+def writable_folder(folder: Path) -> Path:
+    """The folder, made if need be: better known before minutes of work than after.
+
+    Raises:
+        EcadError: it cannot be made or written.
+    """
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EcadError(f"cannot write to {folder}: {error.strerror}; choose a folder you may write to") from error
+    return folder

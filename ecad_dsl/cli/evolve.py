@@ -1,0 +1,112 @@
+"""``ecad evolve``: a search on the reference model, to be interrupted and resumed at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecad_dsl.cli.console import err, out, print_table, progress_bar, writable_folder
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.evolution.problem import PipelineProblem
+    from ecad_dsl.evolution.search import Candidate, Progress
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(evolve)
+
+
+def evolve(
+    run: Annotated[Path | None, typer.Option(help="Folder of a new run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with, with its own settings.")] = None,
+    population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
+    generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
+    prompts: Annotated[int, typer.Option(min=1, help="Calibration prompts.")] = 24,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its prompts.")] = 0,
+    max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
+) -> None:
+    """Evolve schedules for the reference model: NSGA-II over programs, reward against MACs.
+
+    Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one.
+    """
+    if (run is None) == (resume is None):
+        raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
+    settings = {
+        "population": population, "generations": generations, "seed": seed, "max_rules": max_rules,
+        "prompts": prompts, "steps": steps,
+    }  # fmt: skip
+    if resume is not None:
+        settings = _stored_settings(resume)
+    folder = resume or writable_folder(run or Path())
+    try:
+        front = search(folder, settings)
+    except KeyboardInterrupt:
+        err.print(f"\ninterrupted; every finished evaluation is kept. Go on with: ecad evolve --resume {folder}")
+        raise typer.Exit(130) from None
+    print_front(front)
+    out.print(f"written: {folder / 'front'}/*.ecad", markup=False)
+
+
+def search(folder: Path, settings: dict[str, int]) -> tuple[Candidate, ...]:
+    """Run a search to its end with a progress bar; the front."""
+    from ecad_dsl.evolution.search import evolve as evolve_on
+
+    problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"])
+    options = {name: value for name, value in settings.items() if name not in {"prompts", "steps"}}
+    return _watch(evolve_on(problem, folder, **options), settings)
+
+
+def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:
+    """The reference model with its calibration prompts; each seed draws others."""
+    from ecad_dsl.evolution.problem import PipelineProblem
+    from ecad_dsl.quality.measure import Sampler
+    from ecad_dsl.quality.prompts import calibration
+    from ecad_dsl.reference.pipeline import load_pipeline
+
+    return PipelineProblem(Sampler(load_pipeline(), calibration(prompts, seed)), steps)
+
+
+def _watch(search: Iterable[Progress], settings: dict[str, int]) -> tuple[Candidate, ...]:
+    front: tuple[Candidate, ...] = ()
+    with progress_bar() as bar:
+        total = settings["population"] * (settings["generations"] + 1)
+        task = bar.add_task("evolving", total=total)
+        for progress in search:
+            front = progress.front
+            bar.update(task, completed=progress.evaluated, description=_headline(progress))
+    return front
+
+
+def _headline(progress: Progress) -> str:
+    text = f"generation {progress.generation}/{progress.generations}, front of {len(progress.front)}"
+    if progress.front:
+        cheapest, best = progress.front[0], progress.front[-1]
+        text += f": {cheapest.reward:.2f} at {cheapest.macs / 1e9:.2f} GMACs to {best.reward:.2f} at {best.macs / 1e9:.2f}"
+    return text + (f", {progress.failed} failed" if progress.failed else "")
+
+
+def print_front(front: tuple[Candidate, ...]) -> None:
+    """The front as a table, cheapest first."""
+    from ecad_dsl.schedule import cost
+
+    lines = [
+        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.reward:.3f}", str(len(c.program.rules)))
+        for c in front
+    ]
+    print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)
+
+
+def _stored_settings(folder: Path) -> dict[str, int]:
+    from ecad_dsl.evolution.store import RunStore
+
+    with RunStore(folder, create=False) as store:
+        settings: dict[str, Any] = store.settings()
+    if not settings:
+        raise EcadError(f"the run in {folder} was never started; start it with: ecad evolve --run {folder}")
+    problem = settings.pop("problem")
+    return settings | {"prompts": problem["prompts"], "steps": problem["steps"]}

@@ -1,0 +1,49 @@
+"""The ``ecad`` command: groups put together, errors turned into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ecad_dsl.cli import compare, demo, evolve, generate, schedules
+from ecad_dsl.cli.console import WRONG_USE, err
+from ecad_dsl.errors import EcadError
+
+app = typer.Typer(
+    name="ecad",
+    help="Caching schedules of diffusion transformers: check, show, apply, evolve and compare them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for group in (schedules, generate, evolve, compare, demo):
+    group.register(app)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. Exit code 0: fine, 1: findings, 2: wrong use, 130: interrupted."""
+    try:
+        app()
+    except EcadError as error:
+        if "--debug" in sys.argv:
+            raise
+        # Diagnostics of a program bring their own heading.
+        heading = "" if str(error).startswith(("error[", "warning[")) else "error: "
+        err.print(f"{heading}{error}", markup=False, soft_wrap=True)
+        sys.exit(WRONG_USE)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,210 @@
+"""``ecad check | fmt | compile | show | cost``: commands on schedules alone."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecad_dsl.cli.console import (
+    FINDINGS,
+    File,
+    Files,
+    JsonOption,
+    ModelOption,
+    StepsOption,
+    err,
+    out,
+    print_json,
+    print_table,
+    read,
+    read_schedule,
+)
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.language import Diagnostic
+    from ecad_dsl.schedule import Schedule
+
+
+def register(app: typer.Typer) -> None:
+    for command in (check, fmt, show, cost):
+        app.command()(command)
+    app.command("compile")(compile_)
+
+
+def check(files: Files, model: ModelOption = None, steps: StepsOption = None, json: JsonOption = False) -> None:
+    """Say what is wrong with schedules, every mistake in one go."""
+    from ecad_dsl.language import render
+
+    found = [diagnostic for file in files for diagnostic in _findings(file, model, steps)]
+    if json:
+        print_json([diagnostic.to_dict() for diagnostic in found])
+    elif found:
+        out.print(render(found), markup=False, soft_wrap=True)
+    else:
+        out.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
+    if any(diagnostic.is_error for diagnostic in found):
+        raise typer.Exit(FINDINGS)
+
+
+def _findings(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
+    from ecad_dsl.language import ScheduleSyntaxError
+    from ecad_dsl.schedule import check as check_program
+
+    try:
+        return check_program(read(file), model, steps)
+    except ScheduleSyntaxError as error:
+        return list(error.diagnostics)
+
+
+def fmt(
+    files: Files,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a file would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Change nothing; print what would change.")] = False,
+) -> None:
+    """Rewrite schedules in the one canonical form; comments stay."""
+    from ecad_dsl.files import write_text
+    from ecad_dsl.schedule import format  # noqa: A004
+
+    # All are read before any is written: a mistake in the last leaves the first as it was.
+    programs = {file: read(file) for file in files}
+    changed = 0
+    for file, program in programs.items():
+        before = program.source.text if program.source else ""
+        after = format(program)
+        if file == "-" and not (check or diff):
+            typer.echo(after, nl=False)
+            continue
+        if before == after:
+            continue
+        changed += 1
+        if diff:
+            lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file, file)
+            typer.echo("".join(lines), nl=False)
+        elif check:
+            out.print(f"would change: {file}", markup=False)
+        else:
+            write_text(Path(file), after)
+            out.print(f"formatted: {file}", markup=False)
+    if changed and (check or diff):
+        raise typer.Exit(FINDINGS)
+
+
+def compile_(
+    file: File,
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the masks as safetensors.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Turn a schedule into boolean masks, one tensor [steps, blocks, components] a stack."""
+    schedule = read_schedule(file, model, steps)
+    if output is not None:
+        from ecad_dsl.schedule.interchange import save_safetensors
+
+        save_safetensors(schedule, output)
+    total = schedule.steps * schedule.spec.cells
+    if json:
+        print_json(
+            {
+                "model": schedule.spec.name,
+                "steps": schedule.steps,
+                "cells": total,
+                "recomputed": schedule.recomputed,
+                "key": schedule.key,
+                "shapes": {s.name: [schedule.steps, s.blocks, len(s.components)] for s in schedule.spec.stacks},
+            }
+        )
+        return
+    out.print(f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed")
+    for stack in schedule.spec.stacks:
+        names = ", ".join(component.name for component in stack.components)
+        out.print(f"  {stack.name}: {schedule.steps} steps x {stack.blocks} blocks x {len(stack.components)} ({names})")
+    if output is not None:
+        err.print(f"written: {output}", markup=False)
+
+
+def show(
+    file: File,
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
+) -> None:
+    """Draw a schedule: steps to the right, blocks downwards, the fuller the more is recomputed."""
+    schedule = read_schedule(file, model, steps)
+    if output is not None and output.suffix.lower() not in {".png", ".svg"}:
+        raise EcadError(f"pictures are written as .png or .svg, not as {output.name!r}")
+    for line in _heat_map(schedule):
+        out.print(line, soft_wrap=True)
+    if output is not None:
+        from ecad_dsl.analysis.figures import heat_map
+
+        heat_map(schedule, output, title="" if file == "-" else Path(file).name)
+        err.print(f"written: {output}", markup=False)
+
+
+_SHADES = "·░▒▓█"
+_STYLES = ("grey50", "green", "yellow", "dark_orange", "red")
+
+
+def _heat_map(schedule: Schedule) -> list[str]:
+    """Lines of rich markup, two characters a step."""
+    total = schedule.steps * schedule.spec.cells
+    share = schedule.recomputed / total
+    lines = [
+        f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells "
+        f"recomputed ({share:.1%})"
+    ]
+    ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
+    for stack in schedule.spec.stacks:
+        size, offset = len(stack.components), schedule.spec.offsets[stack.name]
+        lines += ["", f"{stack.name}  [dim]step[/]", f"[dim]block {ruler}[/]"]
+        for block in range(stack.blocks):
+            counts = [(row >> (offset + block * size) & ((1 << size) - 1)).bit_count() for row in schedule.rows]
+            levels = [-(-4 * count // size) for count in counts]
+            cells = "".join(f"[{_STYLES[level]}]{2 * _SHADES[level]}[/]" for level in levels)
+            lines.append(f"[dim]{block:>5}[/] {cells}")
+    legend = ", ".join(f"{shade} {text}" for shade, text in zip(_SHADES[::4], ("all reused", "all recomputed"), strict=True))
+    return [*lines, "", f"[dim]{legend}; between them some components[/]"]
+
+
+def cost(
+    file: File,
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Count the multiply-accumulates of one image, exactly, from the model's real modules."""
+    from ecad_dsl.schedule import cost as cost_of
+
+    schedule = read_schedule(file, model, steps)
+    result = cost_of(schedule, height, width)
+    table = result.table
+    parts = result.by_component.groupby(["stack", "component"], sort=False)[["recomputed", "macs", "macs_full"]].sum()
+    if json:
+        print_json(
+            {
+                "model": schedule.spec.name,
+                "steps": schedule.steps,
+                "height": table.height,
+                "width": table.width,
+                "macs": result.macs,
+                "macs_full": result.macs_full,
+                "saved": result.saved,
+                "parts": parts.reset_index().to_dict("records"),
+            }
+        )
+        return
+    title = f"{schedule.spec.title}, {schedule.steps} steps, {table.height} x {table.width} pixels"
+    lines = [
+        (f"{stack} {component}".strip(), f"{part.recomputed:,}", f"{part.macs:,}", f"{part.macs_full:,}")
+        for (stack, component), part in parts.iterrows()
+    ]
+    lines.append(("[bold]total[/]", f"{schedule.recomputed:,}", f"{result.macs:,}", f"{result.macs_full:,}"))
+    print_table(title, ("", "recomputed", "macs", "macs with attention"), lines)
+    out.print(f"saves {result.saved:.1%} of the MACs of recomputing everything")

@@ -1,0 +1,51 @@
+"""The first population: schedules that people have written by hand, then variations of them."""
+
+from __future__ import annotations
+
+from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
+from ecad_dsl.evolution.mutation import Random, Rules, random_rule
+from ecad_dsl.language.tree import Action, Components, Every, FromTo, LastSteps, Rule
+
+
+def first_population(space: Space, size: int, random: Random) -> list[Genome]:
+    """``size`` different genomes: the hand-made ones first, random programs where these do not suffice."""
+    genomes: dict[str, Genome] = {}
+
+    def add(rules: Rules, name: str) -> None:
+        genome = grow(rules, space, Origin(name))
+        if genome is not None:
+            genomes.setdefault(genome.key, genome)
+
+    for name, rules in hand_made(space):
+        add(rules, name)
+    tries = 0
+    while len(genomes) < size and tries < 100 * size:
+        add(tuple(random_rule(space, random) for _ in range(int(random.integers(1, 5)))), "random rules")
+        tries += 1
+    return list(genomes.values())[:size]
+
+
+def hand_made(space: Space) -> list[tuple[str, Rules]]:
+    """FORA, FORA with a free tail, a pace of its own for each role, TGATE, and blends of these, by name."""
+    everything = Components(("all",))
+
+    def fora(period: int) -> Rule:
+        return Rule(Action.CACHE, everything, every=Every(period))
+
+    def tail(count: int) -> Rule:
+        return Rule(Action.RECOMPUTE, everything, steps=LastSteps(count))
+
+    programs: list[tuple[str, Rules]] = [(f"FORA {n}", (fora(n),)) for n in (2, 3, 4, 5, 6)]
+    programs += [(f"FORA {n}, last {k} steps free", (fora(n), tail(k))) for n, k in ((3, 1), (4, 2), (6, 3), (8, 4))]
+    programs.append(("recompute everything", ()))
+    roles = [role for role in ("attn", "self", "cross", "ffn") if space.spec.select(role)]
+    for role in roles:
+        programs.append((f"{role} every 2 steps", (Rule(Action.CACHE, Components((role,)), every=Every(2)),)))
+        programs.append((f"FORA 3, {role} every 6", (fora(3), Rule(Action.CACHE, Components((role,)), every=Every(6)))))
+    if "cross" in roles:
+        for percent in (25, 50, 75):
+            gate = Rule(Action.REUSE, Components(("cross",)), steps=FromTo(max(1, space.steps * percent // 100)))
+            programs.append((f"TGATE {percent} %", (gate,)))
+            programs.append((f"FORA 2 with TGATE {percent} %", (fora(2), gate)))
+    programs.append(("compute once", (Rule(Action.REUSE, everything),)))
+    return programs

@@ -1,0 +1,60 @@
+"""What evolution asks of the world: a space of schedules, and the reward and cost of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from ecad_dsl.models import ModelSpec
+from ecad_dsl.quality.measure import Sampler
+from ecad_dsl.runtime import inspect
+from ecad_dsl.schedule import Schedule, cost
+
+
+class Problem(Protocol):
+    """Implement this to evolve schedules for a model of your own."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def settings(self) -> Mapping[str, str | int]:
+        """Whatever the rewards depend on; a run is resumed only with the same."""
+        ...
+
+    def reward(self, schedule: Schedule) -> float:
+        """Mean reward, more is better. May raise: the candidate is then recorded as failed."""
+        ...
+
+    def macs(self, schedule: Schedule) -> int:
+        """Multiply-accumulates of one picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class PipelineProblem:
+    """Mean reward of a diffusers pipeline's pictures over a fixed set of prompts and seeds."""
+
+    sampler: Sampler
+    steps: int
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        return inspect(self.sampler.pipe)
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        prompts = self.sampler.prompts
+        first_seed = prompts.seeds[0]
+        return {"model": self.spec.name, "steps": self.steps, "prompts": len(prompts), "first_seed": first_seed}
+
+    def reward(self, schedule: Schedule) -> float:
+        return float(self.sampler.rewards(schedule).mean())
+
+    def macs(self, schedule: Schedule) -> int:
+        return cost(schedule).macs

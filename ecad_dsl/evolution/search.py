@@ -1,0 +1,246 @@
+"""The search: NSGA-II over programs, two objectives (1 - mean reward, MACs), both minimised."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.mating import Mating
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem as PymooProblem
+from pymoo.operators.selection.tournament import TournamentSelection
+
+from ecad_dsl.evolution.crossover import CROSSOVERS
+from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
+from ecad_dsl.evolution.initial import first_population
+from ecad_dsl.evolution.mutation import MUTATIONS, Random
+from ecad_dsl.evolution.problem import Problem
+from ecad_dsl.evolution.store import Evaluation, RunStore
+from ecad_dsl.files import write_text
+from ecad_dsl.language.tree import Meta, Model, Program, Steps
+from ecad_dsl.schedule import Schedule, cost, format  # noqa: A004 - the API's own word
+
+FAILED = 1e6
+"""Stands for 1 - reward of a candidate that could not be measured: dominated by everything that could."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A measured schedule. ``reward`` is the mean on the calibration prompts: flattering, since it was chosen by it."""
+
+    program: Program
+    schedule: Schedule
+    reward: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands after an evaluation. ``front`` runs from the cheapest candidate to the best."""
+
+    generation: int
+    generations: int
+    evaluated: int
+    remembered: int
+    """Evaluations answered by the store instead of measured."""
+    failed: int
+    last: Evaluation
+    front: tuple[Candidate, ...]
+
+
+def evolve(
+    problem: Problem,
+    run: str | Path,
+    *,
+    population: int = 20,
+    generations: int = 12,
+    seed: int = 0,
+    max_rules: int = 24,
+) -> Iterator[Progress]:
+    """Search for schedules; yields after every evaluation and can be stopped at any of them.
+
+    Called again with the same settings and run folder, it goes on where it was stopped and ends with the front of an
+    uninterrupted run. ``run/front/*.ecad`` is written anew after each generation.
+
+    Raises:
+        EcadError: the run folder cannot be used, or was started with other settings.
+    """
+    if population < 2 or generations < 0:
+        raise EcadError("evolution needs a population of at least 2 and no fewer than 0 generations")
+    space = Space(problem.spec, problem.steps, max_rules)
+    settings = {
+        "problem": problem.settings,
+        "population": population,
+        "generations": generations,
+        "seed": seed,
+        "max_rules": max_rules,
+    }
+    with RunStore(Path(run)) as store:
+        store.keep_settings(settings)
+        yield from _search(problem, space, store, settings)
+
+
+def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str, Any]) -> Iterator[Progress]:
+    algorithm = _nsga2(space, settings["population"], settings["seed"])
+    front: tuple[Candidate, ...] = ()
+    evaluated = remembered = failed = 0
+    for generation in range(settings["generations"] + 1):
+        asked = algorithm.ask()
+        if asked is None:  # no child that is new could be found
+            break
+        for individual in asked:
+            genome: Genome = individual.X[0]
+            evaluation = store.find(genome.key)
+            remembered += evaluation is not None
+            if evaluation is None:
+                evaluation = _evaluate(problem, genome, generation)
+                store.add(evaluation)
+            evaluated += 1
+            failed += evaluation.reward is None
+            loss = FAILED if evaluation.reward is None else 1 - evaluation.reward
+            individual.set("F", np.array([loss, evaluation.macs], dtype=float))
+            front = _with_candidate(front, genome, evaluation)
+            yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
+        algorithm.tell(infills=asked)
+        write_front(store.path.parent / "front", front)
+
+
+def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
+    random = np.random.default_rng(seed)
+    first = first_population(space, population, random)
+    algorithm = NSGA2(
+        pop_size=population,
+        sampling=Population.new("X", _boxed(first)),
+        eliminate_duplicates=_SameSchedule(),
+        mating=_TreeMating(space),
+    )
+    algorithm.setup(PymooProblem(n_var=1, n_obj=2), seed=seed, termination=("n_gen", math.inf), verbose=False)
+    return algorithm
+
+
+def _evaluate(problem: Problem, genome: Genome, generation: int) -> Evaluation:
+    start = time.perf_counter()
+    reward, error = None, None
+    try:
+        measured = problem.reward(genome.schedule)
+        reward, error = (measured, None) if math.isfinite(measured) else (None, f"the reward is {measured}")
+    except Exception as failure:  # one bad candidate must not stop a run of hours
+        error = f"{type(failure).__name__}: {failure}"
+    return Evaluation(
+        key=genome.key,
+        generation=generation,
+        program=format(Program(genome.rules)),
+        edit=genome.origin.edit,
+        parents=genome.origin.parents,
+        macs=problem.macs(genome.schedule),
+        reward=reward,
+        error=error,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _with_candidate(front: tuple[Candidate, ...], genome: Genome, evaluation: Evaluation) -> tuple[Candidate, ...]:
+    """The front with a candidate added, unless one on it is as good and as cheap."""
+    reward, macs = evaluation.reward, evaluation.macs
+    if reward is None or any(c.reward >= reward and c.macs <= macs for c in front):
+        return front
+    kept = [c for c in front if c.reward > reward or c.macs < macs]
+    candidate = Candidate(Program(genome.rules), genome.schedule, reward, macs)
+    return tuple(sorted([*kept, candidate], key=lambda c: c.macs))
+
+
+def published(candidate: Candidate) -> Program:
+    """The candidate's program with its model, steps and figures written on top."""
+    header = (
+        Model(candidate.schedule.spec.name),
+        Steps(candidate.schedule.steps),
+        Meta("title", f"evolved, {_share(candidate):.1%} of the MACs"),
+        Meta("macs", candidate.macs),
+        Meta("calibration_reward", round(candidate.reward, 4)),
+    )
+    return replace(candidate.program, statements=(*header, *candidate.program.statements))
+
+
+def file_name(candidate: Candidate) -> str:
+    """``macs-NN.NN.ecad``: percent of the MACs of recomputing everything."""
+    return f"macs-{100 * _share(candidate):05.2f}.ecad"
+
+
+def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:
+    """Write the front's programs in place of an older front's."""
+    names = set()
+    for candidate in front:
+        names.add(file_name(candidate))
+        write_text(folder / file_name(candidate), format(published(candidate)))
+    for old in folder.glob("macs-*.ecad"):
+        if old.name not in names:
+            old.unlink()
+
+
+def _share(candidate: Candidate) -> float:
+    return 1 - cost(candidate.schedule).saved
+
+
+# ------------------------------------------------------------------------------------ what pymoo is handed
+
+
+class _SameSchedule(DuplicateElimination):  # type: ignore[misc]
+    """Genomes whose schedules are equal are one candidate, whatever their rules."""
+
+    def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
+        seen = set() if other is None else {individual.X[0].key for individual in other}
+        for index, individual in enumerate(pop):
+            key = individual.X[0].key
+            is_duplicate[index] |= key in seen
+            if other is None:
+                seen.add(key)
+        return is_duplicate
+
+
+class _TreeMating(Mating):  # type: ignore[misc]
+    """Children of programs: a crossover now and then, mutations always."""
+
+    def __init__(self, space: Space, crossover_rate: float = 0.5) -> None:
+        selection = TournamentSelection(func_comp=binary_tournament)
+        super().__init__(selection, None, None, eliminate_duplicates=_SameSchedule())
+        self.space = space
+        self.crossover_rate = crossover_rate
+
+    def _do(
+        self, problem: Any, pop: Any, n_offsprings: int, parents: Any = None, random_state: Any = None, **kwargs: Any
+    ) -> Any:
+        pairs = self.selection(problem, pop, n_offsprings, n_parents=2, random_state=random_state, **kwargs)
+        children = [self._child(one.X[0], other.X[0], random_state) for one, other in pairs]
+        return Population.new("X", _boxed([child for child in children if child is not None]))
+
+    def _child(self, one: Genome, other: Genome, random: Random) -> Genome | None:
+        rules, edits, parents = one.rules, [], (one.key,)
+        if random.random() < self.crossover_rate and one.key != other.key:
+            crossover = CROSSOVERS[int(random.integers(len(CROSSOVERS)))]
+            rules = crossover(one.rules, other.rules, self.space, random)
+            edits.append(type(crossover).__name__)
+            parents = (one.key, other.key)
+        # A crossover alone is a child now and then; otherwise one edit, sometimes a few.
+        count = int(random.geometric(0.6)) - (1 if edits and random.random() < 0.5 else 0)
+        rates = np.array([rate for _, rate in MUTATIONS])
+        for choice in random.choice(len(MUTATIONS), size=count, p=rates / rates.sum()):
+            mutation = MUTATIONS[int(choice)][0]
+            mutated = mutation(rules, self.space, random)
+            if mutated is not None and self.space.compiled(mutated) is not None:
+                rules = mutated
+                edits.append(type(mutation).__name__)
+        return grow(rules, self.space, Origin(", ".join(edits), parents)) if edits else None
+
+
+def _boxed(genomes: list[Genome]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Genomes as pymoo wants variables: an object array [genomes, 1]."""
+    boxed = np.empty((len(genomes), 1), dtype=object)
+    boxed[:, 0] = genomes
+    return boxed

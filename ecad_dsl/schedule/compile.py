@@ -1,0 +1,152 @@
+"""From a program to its schedule: the rules painted over each other in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ecad_dsl.language import tree
+from ecad_dsl.language.diagnostics import Diagnostic, DiagnosticError, Severity
+from ecad_dsl.models import ModelSpec, spec_names
+from ecad_dsl.schedule.resolve import Resolver
+from ecad_dsl.schedule.schedule import Schedule
+from ecad_dsl.schedule.target import Target, settle
+
+
+class CompileError(DiagnosticError):
+    """The program does not fit the model or the steps. ``diagnostics`` holds every mistake, and the warnings."""
+
+
+def compile(  # noqa: A001
+    program: tree.Program, model: str | ModelSpec | None = None, steps: int | None = None
+) -> Schedule:
+    """The schedule of a program on a model, for a number of steps.
+
+    Args:
+        program: the tree.
+        model: a spec or its name; None where the program names its model. Another spec of the same family (a smaller
+            or larger model of the class) may take the place of the one that the program names.
+        steps: None where the program says it.
+
+    Raises:
+        CompileError: the program has mistakes, or nobody says for which model or how many steps it is.
+    """
+    target = settle(program, model, steps)
+    _require(target)
+    found, rows = _paint_all(program, target)
+    if target.spec is None or any(diagnostic.is_error for diagnostic in found):
+        raise CompileError(found)
+    return Schedule(target.spec, tuple(rows))
+
+
+def check(program: tree.Program, model: str | ModelSpec | None = None, steps: int | None = None) -> list[Diagnostic]:
+    """Everything that :func:`compile` would report, errors and warnings, in the order of the text.
+
+    Where the model or the number of steps is not known, what depends on it is left unchecked.
+    """
+    found, _ = _paint_all(program, settle(program, model, steps))
+    return found
+
+
+def _require(target: Target) -> None:
+    if target.found:
+        return
+    if target.spec is None:
+        help_ = f"pass a model, one of {', '.join(spec_names())}, or write it: `model {spec_names()[0]}`"
+        message = "neither the program nor the caller says for which model it is"
+        target.found.append(Diagnostic("E215", Severity.ERROR, message, help=help_))
+    if target.steps is None:
+        message = "neither the program nor the caller says how many steps there are"
+        help_ = "pass the number of steps, or write it: `steps 20`"
+        target.found.append(Diagnostic("E216", Severity.ERROR, message, help=help_))
+
+
+def _paint_all(program: tree.Program, target: Target) -> tuple[list[Diagnostic], list[int]]:
+    """All findings, and the rows; without rows where the target is not known."""
+    rows: list[int] = []
+    if not target.fits:
+        return target.found, rows
+    if target.spec is not None and target.steps is not None:
+        rows = [(1 << target.spec.cells) - 1] * target.steps
+    resolver = Resolver(program, target.spec, target.steps)
+    for statement in program.statements:
+        if isinstance(statement, tree.Rule):
+            cells, steps = _select(statement, resolver, target)
+            if rows and cells and steps:
+                _paint(rows, cells, steps, statement)
+        elif isinstance(statement, tree.Let):
+            resolver.bind(statement)
+    found = target.found + resolver.found
+    return sorted(found, key=lambda diagnostic: diagnostic.span.start if diagnostic.span else -1), rows
+
+
+def _select(rule: tree.Rule, resolver: Resolver, target: Target) -> tuple[int, Sequence[int]]:
+    """The cells of a row and the steps that a rule touches; none of them if it is in error."""
+    resolver.begin()
+    components = resolver.components(rule.components)
+    blocks = resolver.blocks(rule.blocks) if rule.blocks is not None else -1
+    steps = resolver.steps(rule.steps)
+    cells = components & blocks
+    if rule.every is not None and not _is_periodic(rule.every, resolver):
+        return 0, ()
+    if not resolver.silent and ((target.spec and not cells) or (target.steps and not steps)):
+        _report_empty(rule, resolver, components, blocks, cells)
+    return cells, steps
+
+
+def _is_periodic(every: tree.Every, resolver: Resolver) -> bool:
+    if every.period < 1:
+        resolver.error("E211", "`every 0 steps` never comes round", every.span, None, "write 1 or more")
+    elif every.offset >= every.period:
+        message = f"the offset {every.offset} reaches beyond the period of {every.period}"
+        label = f"offsets run from 0 to {every.period - 1}"
+        resolver.error("E211", message, every.span, label, f"write offset {every.offset % every.period}")
+    else:
+        return True
+    return False
+
+
+def _report_empty(rule: tree.Rule, resolver: Resolver, components: int, blocks: int, cells: int) -> None:
+    if not components:
+        message, span = "the rule selects no component", rule.components.span
+    elif not blocks:
+        message, span = "the rule selects no block", rule.blocks[0].span if rule.blocks else None
+    elif not cells:
+        message, span = "the selected blocks have none of the selected components", rule.components.span
+    else:
+        message, span = "the rule selects no step", rule.steps.span if rule.steps else None
+    if resolver.lenient:
+        resolver.warn("W301", message, span or rule.span, "nothing changes here")
+    else:
+        resolver.error("E214", message, span or rule.span, None, "widen the selection, or leave the rule out")
+
+
+def _paint(rows: list[int], cells: int, steps: Sequence[int], rule: tree.Rule) -> None:
+    """Apply one rule. A set bit is a cell that is recomputed."""
+    due = steps if rule.every is None else _due(steps, rule.every)
+    match rule.action:
+        case tree.Action.CACHE:
+            _reuse(rows, cells, steps)
+            _recompute(rows, cells, steps[:1] if rule.every is None else due)
+        case tree.Action.REUSE:
+            _reuse(rows, cells, due)
+        case tree.Action.RECOMPUTE:
+            _recompute(rows, cells, due)
+
+
+def _due(steps: Sequence[int], every: tree.Every) -> Sequence[int]:
+    """The steps of phase 0, counted from the first one."""
+    start = steps[0] + every.offset
+    if isinstance(steps, range) and steps.step == 1:
+        return range(start, steps.stop, every.period)
+    return [step for step in steps if (step - start) % every.period == 0]
+
+
+def _recompute(rows: list[int], cells: int, steps: Sequence[int]) -> None:
+    for step in steps:
+        rows[step] |= cells
+
+
+def _reuse(rows: list[int], cells: int, steps: Sequence[int]) -> None:
+    keep = ~cells
+    for step in steps:
+        rows[step] &= keep

@@ -1,0 +1,148 @@
+"""The runtime against plain diffusers and against caching written by brute force, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import oracle
+import pytest
+import torch
+from conftest import Generate, flux_transformer, pixart_transformer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecad_dsl.runtime import apply, inspect
+from ecad_dsl.schedule.schedule import Schedule
+
+FLUX = flux_transformer()
+PIXART = pixart_transformer()
+
+
+def schedules(transformer: torch.nn.Module, steps: int = 5) -> st.SearchStrategy[Schedule]:
+    spec = inspect(transformer)
+    row = st.integers(0, (1 << spec.cells) - 1)
+    return st.lists(row, min_size=steps, max_size=steps).map(lambda rows: Schedule(spec, tuple(rows)))
+
+
+def test_recomputing_everything_is_plain_diffusers(pipe: Any, generate: Generate) -> None:
+    plain = generate(pipe)
+    with apply(pipe, oracle.full_schedule(inspect(pipe), 5)):
+        assert torch.equal(generate(pipe), plain)
+
+
+def test_reuse_in_a_pipeline_is_brute_force(pipe: Any, generate: Generate) -> None:
+    plain = generate(pipe)
+    for seed in range(3):
+        schedule = oracle.random_schedule(inspect(pipe), 5, seed)
+        with apply(pipe, schedule):
+            cached = generate(pipe)
+        with oracle.brute_force(pipe.transformer, schedule):
+            assert torch.equal(generate(pipe), cached)
+        assert not torch.equal(cached, plain)
+
+
+@settings(max_examples=20, deadline=None)
+@given(schedule=schedules(FLUX))
+def test_reuse_in_flux_is_brute_force(schedule: Schedule) -> None:
+    with apply(FLUX, schedule):
+        cached = oracle.denoise_flux(FLUX, 5)
+    with oracle.brute_force(FLUX, schedule):
+        assert torch.equal(oracle.denoise_flux(FLUX, 5), cached)
+
+
+@settings(max_examples=15, deadline=None)
+@given(schedule=schedules(PIXART))
+def test_sequential_guidance_keeps_a_cache_for_each_call(schedule: Schedule) -> None:
+    with apply(PIXART, schedule):
+        cached = oracle.denoise_pixart(PIXART, 5, "sequential")
+    with oracle.brute_force(PIXART, schedule, calls=2):
+        assert torch.equal(oracle.denoise_pixart(PIXART, 5, "sequential"), cached)
+
+
+@settings(max_examples=15, deadline=None)
+@given(schedule=schedules(PIXART))
+def test_every_generation_begins_afresh(schedule: Schedule) -> None:
+    with apply(PIXART, schedule):
+        first, other, again = (oracle.denoise_pixart(PIXART, 5, seed=seed) for seed in (0, 1, 0))
+    assert torch.equal(first, again)
+    with oracle.brute_force(PIXART, schedule):
+        assert torch.equal(oracle.denoise_pixart(PIXART, 5, seed=0), first)
+        assert torch.equal(oracle.denoise_pixart(PIXART, 5, seed=1), other)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedule=schedules(FLUX))
+def test_a_reused_module_is_not_called(schedule: Schedule) -> None:
+    hooked = 0
+
+    def hook(*_: Any) -> None:
+        nonlocal hooked
+        hooked += 1
+
+    components = [m for stack in ("double", "single") for row in oracle.modules(FLUX, stack) for m in row]
+    hooks = [module.register_forward_hook(hook) for module in components]
+    with oracle.counted(FLUX, schedule) as counts, apply(FLUX, schedule):
+        oracle.denoise_flux(FLUX, 5)
+    for handle in hooks:
+        handle.remove()
+    assert hooked == schedule.recomputed
+    for (stack, block, component), count in counts.items():
+        assert count == schedule.masks[stack][:, block, component].sum()
+
+
+def test_half_precision_is_exact_too() -> None:
+    transformer = flux_transformer().to(torch.bfloat16)
+    schedule = oracle.random_schedule(inspect(transformer), 4)
+
+    def run() -> torch.Tensor:
+        latents = torch.ones(1, 16, 4, dtype=torch.bfloat16)
+        with torch.no_grad():
+            for step in range(4):
+                inputs = oracle.flux_inputs(1 - step / 4, latents)
+                inputs = {
+                    k: v.bfloat16()
+                    if k in {"encoder_hidden_states", "pooled_projections", "timestep", "guidance"}
+                    else v
+                    for k, v in inputs.items()
+                }
+                latents = latents - transformer(**inputs)[0] / 4
+        return latents
+
+    with apply(transformer, schedule):
+        cached = run()
+    with oracle.brute_force(transformer, schedule):
+        assert torch.equal(run(), cached)
+
+
+def test_gradients_flow_through_kept_outputs() -> None:
+    schedule = oracle.random_schedule(inspect(FLUX), 3)
+
+    def gradient() -> torch.Tensor:
+        start = torch.ones(1, 16, 4, requires_grad=True)
+        latents = start
+        for step in range(3):
+            latents = latents - FLUX(**oracle.flux_inputs(1 - step / 3, latents))[0] / 3
+        return torch.autograd.grad(latents.sum(), start)[0]
+
+    with apply(FLUX, schedule):
+        cached = gradient()
+    with oracle.brute_force(FLUX, schedule):
+        assert torch.allclose(gradient(), cached, atol=1e-6)
+
+
+@pytest.mark.parametrize("transformer", [PIXART, FLUX], ids=["pixart", "flux"])
+def test_blocks_do_not_change_what_is_kept(transformer: torch.nn.Module) -> None:
+    """Kept tensors are not copied, so no block may write into one. A tensor counts its in-place changes."""
+    outputs: list[torch.Tensor] = []
+
+    def remember(_module: Any, _args: Any, output: Any) -> None:
+        outputs.extend(output if isinstance(output, tuple) else [output])
+
+    stacks = ("blocks",) if transformer is PIXART else ("double", "single")
+    hooks = [m.register_forward_hook(remember) for s in stacks for row in oracle.modules(transformer, s) for m in row]
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), 3)):
+        (oracle.denoise_pixart if transformer is PIXART else oracle.denoise_flux)(transformer, 3)
+    for handle in hooks:
+        handle.remove()
+    assert outputs
+    assert all(output._version == 0 for output in outputs)
