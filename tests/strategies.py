@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from ecad_dsl.language import (
     Action,
     AllBlocks,
     BlockRange,
+    BlockTerm,
     Components,
     EvenBlocks,
     EvenSteps,
@@ -31,6 +33,7 @@ from ecad_dsl.language import (
     Rule,
     StepRange,
     Steps,
+    StepSelector,
 )
 from ecad_dsl.language.tree import KEYWORDS
 from ecad_dsl.models import ModelSpec
@@ -74,7 +77,7 @@ step_selectors = st.one_of(
 )
 _line = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
 comments = _line.map(lambda text: f"# {text}".rstrip())
-layouts = st.fixed_dictionaries(
+layouts: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "above": st.lists(st.one_of(st.just(""), comments), max_size=3).map(tuple),
         "beside": st.one_of(st.none(), comments),
@@ -126,13 +129,13 @@ def _ranges_below(count: int) -> st.SearchStrategy[Range]:
     shares = st.tuples(*[st.integers(0, 200).map(lambda half: Decimal(half) / 2)] * 2).map(sorted)
     return st.one_of(
         index.map(Range.single),
-        st.builds(lambda ends, by: Range(*ends, by), ends, st.integers(1, 4)),
+        st.builds(lambda ends, by: Range(ends[0], ends[1], by), ends, st.integers(1, 4)),
         st.builds(lambda ends, by: Range(Percent(ends[0]), Percent(ends[1]), by), shares, st.integers(1, 3)),
     )
 
 
-def _blocks_for(spec: ModelSpec) -> st.SearchStrategy[tuple[object, ...]]:
-    def terms(stack: str | None) -> st.SearchStrategy[object]:
+def _blocks_for(spec: ModelSpec) -> st.SearchStrategy[tuple[BlockTerm, ...]]:
+    def terms(stack: str | None) -> st.SearchStrategy[BlockTerm]:
         blocks = spec.blocks_of(stack)
         assert blocks is not None
         some = st.lists(_ranges_below(len(blocks)), min_size=1, max_size=3).map(tuple)
@@ -148,7 +151,7 @@ def _blocks_for(spec: ModelSpec) -> st.SearchStrategy[tuple[object, ...]]:
     return st.lists(stack.flatmap(terms), min_size=1, max_size=3).map(tuple)
 
 
-def _steps_for(steps: int) -> st.SearchStrategy[object]:
+def _steps_for(steps: int) -> st.SearchStrategy[StepSelector]:
     some = st.lists(_ranges_below(steps), min_size=1, max_size=3).map(tuple)
     spans = _ranges_below(steps)
     return st.one_of(

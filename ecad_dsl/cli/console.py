@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ecad_dsl.language import Program
     from ecad_dsl.schedule import Schedule
 
@@ -62,6 +62,8 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """A table on standard output: the first column to the left, figures to the right."""
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
@@ -73,6 +75,15 @@ def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on standard error."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

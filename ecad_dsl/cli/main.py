@@ -16,6 +16,8 @@ app = typer.Typer(
     help="Caching schedules of diffusion transformers: check, show, apply, evolve and compare them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Importing what typer draws its help panels with takes longer than everything else at start-up.
+    rich_markup_mode=None,
     add_completion=False,
 )
 for group in (schedules, generate, evolve, compare, demo):

@@ -12,7 +12,6 @@ from ecad_dsl.language.diagnostics import Diagnostic, Severity
 from ecad_dsl.language.lines import Logical
 from ecad_dsl.language.text import Source, Span
 
-MAX_DIGITS = 18
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
@@ -171,13 +170,13 @@ class Builder:
 
     def _bound(self, token: Any) -> tree.Bound:
         if token.type == "PERCENT":
-            if len(token) > MAX_DIGITS:
+            if len(token) > tree.MAX_DIGITS:
                 self._too_large(token)
             return tree.Percent(Decimal(token[:-1]))
         return self._int(token)
 
     def _int(self, token: Any) -> int:
-        if len(token) > MAX_DIGITS:
+        if len(token) > tree.MAX_DIGITS:
             self._too_large(token)
         return int(token)
 

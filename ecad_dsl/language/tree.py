@@ -28,6 +28,11 @@ KEYWORDS = frozenset(
     + ("all", "block", "blocks", "by", "components", "even", "first", "last", "odd", "steps")
 )
 NAME = re.compile(r"[a-z_][a-z0-9_]*(?:[.-][a-z0-9_]+)*")
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""Characters that may stand nowhere in a program: control characters but for tab and line feed, lone surrogates."""
+MAX_DIGITS = 18
+"""The longest number of the language, its percent sign and point included."""
+MAX_INT = 10**MAX_DIGITS - 1
 
 
 class Action(str, Enum):
@@ -54,6 +59,8 @@ class Percent:
         if not number.is_finite() or number < 0:
             raise EcadError(f"a percentage must be a number from 0 to 100, not {value}")
         object.__setattr__(self, "value", number)
+        if abs(number.adjusted()) > MAX_DIGITS or len(str(self)) > MAX_DIGITS:
+            raise EcadError(f"a percentage may have {MAX_DIGITS - 2} digits at most, unlike {value}")
 
     def __str__(self) -> str:
         digits = f"{self.value:f}"
@@ -366,12 +373,6 @@ class Program:
         """Description length: the number of rules, then the number of literals in them. Smaller is simpler."""
         rules = self.rules
         return len(rules), sum(rule.literals for rule in rules)
-
-
-MAX_INT = 10**18 - 1
-"""The largest number of the language."""
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-"""Characters that may stand nowhere in a program: control characters but for tab and line feed, lone surrogates."""
 
 
 @lru_cache(maxsize=4096)

@@ -235,5 +235,5 @@ def _check_blocks(transformer: nn.Module, spec: ModelSpec) -> None:
     found = ", ".join(f"{count} {name}" for name, count in counts.items())
     raise EcadError(
         f"the schedule is made for {spec.title} ({wanted}), but this {type(transformer).__name__} has {found};"
-        " compile the program for this model: ecad.compile(program, model=pipe)"
+        " compile the program for this model: ecad.compile(program, model=ecad.inspect(pipe))"
     )

@@ -1,7 +1,21 @@
-"""Schedules: compiled from programs, kept as bits, seen as masks."""
+"""Schedules: compiled from programs, kept as bits, seen as masks, priced in multiply-accumulates."""
 
 from ecad_dsl.schedule.compile import CompileError, check, compile  # noqa: A004
+from ecad_dsl.schedule.cost import Cost, CostTable, cost, cost_table
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import format, load, parse, rewrite_aliases  # noqa: A004
 
-__all__ = ["CompileError", "Schedule", "check", "compile", "format", "load", "parse", "rewrite_aliases"]
+__all__ = [
+    "CompileError",
+    "Cost",
+    "CostTable",
+    "Schedule",
+    "check",
+    "compile",
+    "cost",
+    "cost_table",
+    "format",
+    "load",
+    "parse",
+    "rewrite_aliases",
+]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ecad_dsl.language import tree
 from ecad_dsl.language.diagnostics import Diagnostic, DiagnosticError, Severity
+from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec, spec_names
 from ecad_dsl.schedule.resolve import Resolver
 from ecad_dsl.schedule.schedule import Schedule
@@ -84,12 +85,18 @@ def _select(rule: tree.Rule, resolver: Resolver, target: Target) -> tuple[int, S
     resolver.begin()
     components = resolver.components(rule.components)
     blocks = resolver.blocks(rule.blocks) if rule.blocks is not None else -1
-    steps = resolver.steps(rule.steps)
     cells = components & blocks
+    lenient = resolver.lenient
+    steps = resolver.steps(rule.steps)
     if rule.every is not None and not _is_periodic(rule.every, resolver):
         return 0, ()
-    if not resolver.silent and ((target.spec and not cells) or (target.steps and not steps)):
-        _report_empty(rule, resolver, components, blocks, cells)
+    if resolver.silent:
+        pass  # Whatever emptied the selection has been reported.
+    elif target.spec is not None and not cells:
+        _report_empty(_why_empty(components, blocks), rule.components.span or rule.span, resolver, lenient)
+    elif target.steps is not None and not steps:
+        place = rule.steps.span if rule.steps is not None else None
+        _report_empty("the rule selects no step", place or rule.span, resolver, resolver.lenient)
     return cells, steps
 
 
@@ -105,19 +112,19 @@ def _is_periodic(every: tree.Every, resolver: Resolver) -> bool:
     return False
 
 
-def _report_empty(rule: tree.Rule, resolver: Resolver, components: int, blocks: int, cells: int) -> None:
+def _why_empty(components: int, blocks: int) -> str:
     if not components:
-        message, span = "the rule selects no component", rule.components.span
-    elif not blocks:
-        message, span = "the rule selects no block", rule.blocks[0].span if rule.blocks else None
-    elif not cells:
-        message, span = "the selected blocks have none of the selected components", rule.components.span
+        return "the rule selects no component"
+    if not blocks:
+        return "the rule selects no block"
+    return "the selected blocks have none of the selected components"
+
+
+def _report_empty(message: str, span: Span | None, resolver: Resolver, lenient: bool) -> None:
+    if lenient:
+        resolver.warn("W301", message, span, "nothing changes here")
     else:
-        message, span = "the rule selects no step", rule.steps.span if rule.steps else None
-    if resolver.lenient:
-        resolver.warn("W301", message, span or rule.span, "nothing changes here")
-    else:
-        resolver.error("E214", message, span or rule.span, None, "widen the selection, or leave the rule out")
+        resolver.error("E214", message, span, None, "widen the selection, or leave the rule out")
 
 
 def _paint(rows: list[int], cells: int, steps: Sequence[int], rule: tree.Rule) -> None:

@@ -27,7 +27,7 @@ MODULES = {
 def modules(transformer: nn.Module, stack: str) -> list[list[nn.Module]]:
     """The component modules, registered ones, by block."""
     path, names = MODULES[stack]
-    return [[block._modules[name] for name in names] for block in transformer._modules[path]]
+    return [[block._modules[name] for name in names] for block in getattr(transformer, path)]
 
 
 def copied(output: Any) -> Any:
@@ -138,7 +138,8 @@ def denoise_pixart(transformer: nn.Module, steps: int, guidance: str = "batch", 
 
     def predict(latents: torch.Tensor, text: torch.Tensor, timestep: int) -> torch.Tensor:
         times = torch.full((len(latents),), timestep)
-        return transformer(latents, text, times, return_dict=False)[0][:, :4]
+        prediction: torch.Tensor = transformer(latents, text, times, return_dict=False)[0]
+        return prediction[:, :4]  # the rest is the learned variance
 
     with torch.no_grad():
         for step in range(steps):

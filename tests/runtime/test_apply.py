@@ -9,16 +9,17 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import oracle
 import pytest
 import torch
-from conftest import Generate, flux_transformer, pixart_transformer
-from diffusers import HeunDiscreteScheduler, PixArtTransformer2DModel
+from diffusers import HeunDiscreteScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 from torch import nn
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import Component, ModelSpec, Stack, load_spec
 from ecad_dsl.runtime import apply, inspect
+from tests.runtime import oracle
+from tests.runtime.conftest import Generate
+from tests.runtime.tiny import flux_transformer, pipeline, pixart_transformer
 
 
 def shadows(transformer: nn.Module) -> list[str]:
@@ -241,8 +242,7 @@ def test_schedulers_keep_their_signatures_and_copies_are_plain(pipe: Any) -> Non
 
 
 def test_pipelines_beside_each_other_do_not_meet(generate: Generate) -> None:
-    from conftest import pipeline
-    from diffusers import PixArtAlphaPipeline
+        from diffusers import PixArtAlphaPipeline
 
     one, two = pipeline(PixArtAlphaPipeline), pipeline(PixArtAlphaPipeline)
     first, second = (oracle.random_schedule(inspect(one), 5, seed) for seed in (1, 2))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import oracle
 import pytest
 import torch
-from conftest import pixart_transformer
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.runtime import Run, apply, inspect
+from tests.runtime import oracle
+from tests.runtime.tiny import pixart_transformer
 
 TRANSFORMER = pixart_transformer()
 SPEC = inspect(TRANSFORMER)
@@ -19,7 +19,8 @@ SPEC = inspect(TRANSFORMER)
 def call(timestep: Any, batch: int = 1) -> torch.Tensor:
     latents = torch.ones(batch, 4, 8, 8)
     with torch.no_grad():
-        return TRANSFORMER(latents, torch.ones(batch, 6, 8), timestep=timestep, return_dict=False)[0]
+        output: torch.Tensor = TRANSFORMER(latents, torch.ones(batch, 6, 8), timestep=timestep, return_dict=False)[0]
+    return output
 
 
 def steps_of(run: Run, timesteps: list[float]) -> list[int]:

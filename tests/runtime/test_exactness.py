@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import oracle
 import pytest
 import torch
-from conftest import Generate, flux_transformer, pixart_transformer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecad_dsl.runtime import apply, inspect
 from ecad_dsl.schedule.schedule import Schedule
+from tests.runtime import oracle
+from tests.runtime.conftest import Generate
+from tests.runtime.tiny import flux_transformer, pixart_transformer
 
 FLUX = flux_transformer()
 PIXART = pixart_transformer()

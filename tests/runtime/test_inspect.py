@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import flux_transformer, pipeline, pixart_transformer
 from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel, UNet2DModel
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import load_spec
 from ecad_dsl.runtime import inspect
+from tests.runtime.tiny import flux_transformer, pipeline, pixart_transformer
 
 
 def test_a_small_model_of_a_known_class_gets_its_family_at_its_own_size() -> None:
