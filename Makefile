@@ -13,7 +13,10 @@ test: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
+	# Types are checked on the package as it is installed, with the top-level folders in their places.
+	rm -rf build/types
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ecad_dsl
 
 format: .venv/installed
 	$(BIN)/ruff format

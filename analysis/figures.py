@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from ecad_dsl.analysis import pareto
 from matplotlib.figure import Figure
 
-from ecad_dsl.analysis import pareto
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
 from ecad_dsl.schedule import Schedule

@@ -14,7 +14,13 @@ from ecad_dsl.files import write_text
 
 
 def write_report(
-    path: Path, title: str, notes: Sequence[str], table: pd.DataFrame, figures: Mapping[str, Path], programs: Mapping[str, str]
+    path: Path,
+    *,
+    title: str,
+    notes: Sequence[str],
+    table: pd.DataFrame,
+    figures: Mapping[str, Path],
+    programs: Mapping[str, str],
 ) -> None:
     """Write the report. ``figures`` are PNG files by heading, taken into the page; ``programs`` texts by name."""
     page = Environment(autoescape=True).from_string(

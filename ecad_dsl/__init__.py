@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
     from ecad_dsl.quality.measure import Sampler
-    from ecad_dsl.reference.pipeline import load_pipeline as load_reference
-    from ecad_dsl.runtime import apply, inspect
-    from ecad_dsl.schedule import CompileError, Schedule, check, compile, cost, format, load, parse  # noqa: A004
+    from ecad_dsl.reference.pipeline import load_reference
+    from ecad_dsl.runtime.apply import apply
+    from ecad_dsl.runtime.compile import compile  # noqa: A004
+    from ecad_dsl.runtime.inspect import inspect
+    from ecad_dsl.schedule.compile import CompileError, check
+    from ecad_dsl.schedule.cost import cost
+    from ecad_dsl.schedule.schedule import Schedule
+    from ecad_dsl.schedule.source import format, load, parse  # noqa: A004
 
 _HOMES = {
     "Candidate": "evolution.search",
@@ -39,7 +44,7 @@ _HOMES = {
     "ScheduleSyntaxError": "language",
     "apply": "runtime",
     "check": "schedule",
-    "compile": "schedule",
+    "compile": "runtime.compile",
     "cost": "schedule",
     "evolve": "evolution.search",
     "format": "schedule",
@@ -81,7 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_HOMES[name]}")
-    value = getattr(module, "load_pipeline" if name == "load_reference" else name)
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -36,7 +36,7 @@ def compare(
     from ecad_dsl.analysis.compare import table
     from ecad_dsl.files import write_text
     from ecad_dsl.quality.measure import Entry
-    from ecad_dsl.reference.pipeline import load_pipeline
+    from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
     from ecad_dsl.schedule import compile  # noqa: A004
 
@@ -46,7 +46,7 @@ def compare(
         if path is not None:
             writable_folder(path.parent)
     programs = {file: read(file) for file in files}
-    pipe = load_pipeline()
+    pipe = load_reference()
     spec = inspect(pipe)
     entries = baselines(spec, steps)
     for file, program in programs.items():

@@ -28,9 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the run, the pictures and the report.")] = Path(
-        "demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the run, the pictures and the report.")
+    ] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of all prompts.")] = 0,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
     generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
@@ -60,10 +60,10 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
     from ecad_dsl.analysis.figures import heat_map, pareto_plot
     from ecad_dsl.files import write_text
     from ecad_dsl.quality.measure import Entry
-    from ecad_dsl.reference.pipeline import load_pipeline
+    from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
 
-    pipe = load_pipeline()
+    pipe = load_reference()
     hand_made = baselines(inspect(pipe), STEPS)
     rivals = {entry.name: entry for entry in hand_made if entry.name in {"fora-2", "fora-3", "fora-4"}}
     matches = {name: _match(front, rival) for name, rival in rivals.items()}
@@ -159,4 +159,4 @@ def _write_report(folder: Path, result: pd.DataFrame, notes: Sequence[str], fron
     }
     programs = {file_name(c): (folder / "front" / file_name(c)).read_text(encoding="utf-8") for c in front}
     title = "Schedules evolved on the reference model"
-    write_report(folder / "report.html", title, notes, result, figures, programs)
+    write_report(folder / "report.html", title=title, notes=notes, table=result, figures=figures, programs=programs)

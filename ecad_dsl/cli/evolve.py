@@ -66,9 +66,9 @@ def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:
     from ecad_dsl.evolution.problem import PipelineProblem
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.quality.prompts import calibration
-    from ecad_dsl.reference.pipeline import load_pipeline
+    from ecad_dsl.reference.pipeline import load_reference
 
-    return PipelineProblem(Sampler(load_pipeline(), calibration(prompts, seed)), steps)
+    return PipelineProblem(Sampler(load_reference(), calibration(prompts, seed)), steps)
 
 
 def _watch(search: Iterable[Progress], settings: dict[str, int]) -> tuple[Candidate, ...]:
@@ -86,7 +86,9 @@ def _headline(progress: Progress) -> str:
     text = f"generation {progress.generation}/{progress.generations}, front of {len(progress.front)}"
     if progress.front:
         cheapest, best = progress.front[0], progress.front[-1]
-        text += f": {cheapest.reward:.2f} at {cheapest.macs / 1e9:.2f} GMACs to {best.reward:.2f} at {best.macs / 1e9:.2f}"
+        text += (
+            f": {cheapest.reward:.2f} at {cheapest.macs / 1e9:.2f} GMACs to {best.reward:.2f} at {best.macs / 1e9:.2f}"
+        )
     return text + (f", {progress.failed} failed" if progress.failed else "")
 
 

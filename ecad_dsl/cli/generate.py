@@ -51,16 +51,18 @@ def generate(
 
 def _load(name: str) -> Any:
     if name == "reference":
-        from ecad_dsl.reference.pipeline import load_pipeline
+        from ecad_dsl.reference.pipeline import load_reference
 
-        return load_pipeline()
+        return load_reference()
     from diffusers import DiffusionPipeline
 
     try:
         return DiffusionPipeline.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise EcadError(f"cannot load the pipeline {name!r}: {reason}; give a folder with a model_index.json") from error
+        raise EcadError(
+            f"cannot load the pipeline {name!r}: {reason}; give a folder with a model_index.json"
+        ) from error
 
 
 def _check_captions(prompts: list[str]) -> None:

@@ -167,7 +167,9 @@ def _heat_map(schedule: Schedule) -> list[str]:
             levels = [-(-4 * count // size) for count in counts]
             cells = "".join(f"[{_STYLES[level]}]{2 * _SHADES[level]}[/]" for level in levels)
             lines.append(f"[dim]{block:>5}[/] {cells}")
-    legend = ", ".join(f"{shade} {text}" for shade, text in zip(_SHADES[::4], ("all reused", "all recomputed"), strict=True))
+    legend = ", ".join(
+        f"{shade} {text}" for shade, text in zip(_SHADES[::4], ("all reused", "all recomputed"), strict=True)
+    )
     return [*lines, "", f"[dim]{legend}; between them some components[/]"]
 
 
@@ -203,7 +205,7 @@ def cost(
     title = f"{schedule.spec.title}, {schedule.steps} steps, {table.height} x {table.width} pixels"
     lines = [
         (f"{stack} {component}".strip(), f"{part.recomputed:,}", f"{part.macs:,}", f"{part.macs_full:,}")
-        for (stack, component), part in parts.iterrows()
+        for stack, component, part in ((*name, part) for name, part in parts.iterrows() if isinstance(name, tuple))
     ]
     lines.append(("[bold]total[/]", f"{schedule.recomputed:,}", f"{result.macs:,}", f"{result.macs_full:,}"))
     print_table(title, ("", "recomputed", "macs", "macs with attention"), lines)

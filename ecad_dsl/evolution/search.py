@@ -17,6 +17,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem as PymooProblem
 from pymoo.operators.selection.tournament import TournamentSelection
 
+from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
 from ecad_dsl.evolution.initial import first_population
@@ -213,15 +214,15 @@ class _TreeMating(Mating):  # type: ignore[misc]
         self.space = space
         self.crossover_rate = crossover_rate
 
-    def _do(
-        self, problem: Any, pop: Any, n_offsprings: int, parents: Any = None, random_state: Any = None, **kwargs: Any
-    ) -> Any:
+    def _do(self, problem: Any, pop: Any, n_offsprings: int, random_state: Any = None, **kwargs: Any) -> Any:
         pairs = self.selection(problem, pop, n_offsprings, n_parents=2, random_state=random_state, **kwargs)
         children = [self._child(one.X[0], other.X[0], random_state) for one, other in pairs]
         return Population.new("X", _boxed([child for child in children if child is not None]))
 
     def _child(self, one: Genome, other: Genome, random: Random) -> Genome | None:
-        rules, edits, parents = one.rules, [], (one.key,)
+        rules = one.rules
+        edits: list[str] = []
+        parents: tuple[str, ...] = (one.key,)
         if random.random() < self.crossover_rate and one.key != other.key:
             crossover = CROSSOVERS[int(random.integers(len(CROSSOVERS)))]
             rules = crossover(one.rules, other.rules, self.space, random)

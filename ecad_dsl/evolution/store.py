@@ -89,7 +89,9 @@ class RunStore:
         """
         known = self.settings()
         differences = [
-            f"{name}: {known[name]!r}, now {value!r}" for name, value in settings.items() if known.get(name, value) != value
+            f"{name}: {known[name]!r}, now {value!r}"
+            for name, value in settings.items()
+            if known.get(name, value) != value
         ]
         if differences:
             raise EcadError(

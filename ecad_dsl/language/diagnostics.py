@@ -82,7 +82,7 @@ class Diagnostic:
 
     def __str__(self) -> str:
         """The human rendering, over several lines."""
-        lines = [f"{self.severity.value}[{self.code}]: {self.message}"]
+        lines = [f"{self.severity.value}[{self.code}]: {_short(self.message)}"]
         indent = "  "
         if self.source is not None and self.span is not None:
             line, column = self.source.position(self.span.start)
@@ -97,9 +97,9 @@ class Diagnostic:
                 f"{indent} | {carets} {self.label or ''}".rstrip(),
             ]
         elif self.label:
-            lines.append(f"{indent} = note: {self.label}")
+            lines.append(f"{indent} = note: {_short(self.label)}")
         if self.help:
-            lines.append(f"{indent} = help: {self.help}")
+            lines.append(f"{indent} = help: {_short(self.help)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,6 +134,12 @@ def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
     stop = min(start + width, last)
     before = "..." * (first > 0) + _printable(line[first:start])
     return before, _printable(line[start:stop]), _printable(line[stop:last]) + "..." * (last < len(line))
+
+
+def _short(text: str) -> str:
+    """A message fit for a terminal; it may quote a word of any length."""
+    text = _printable(text)
+    return text if len(text) <= 2 * _WIDEST else f"{text[:_WIDEST]}...{text[-_WIDEST:]}"
 
 
 def _printable(text: str) -> str:

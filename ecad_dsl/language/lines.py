@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from ecad_dsl.language.text import Span
@@ -20,14 +21,13 @@ INDENT = 4
 # Everything up to a `#` that is not inside quotes; an unclosed quote reaches to the end of the line.
 _CODE = re.compile(r'(?:[^"#]|"(?:[^"\\]|\\.)*(?:"|\\?$))*')
 _FIRST_WORD = re.compile(r"\s*([a-z_][a-z0-9_.-]*)")
-_OPEN_END = re.compile(r"(?:,|\band)\s*$")
+_OPEN_END = re.compile(r"(?:,|(?<![\w.-])and)\Z")
 
 
 class Line(NamedTuple):
-    """A physical line: its code, and its comment with the ``#``."""
+    """A physical line: its code, without blanks at its end, and its comment with the ``#``."""
 
     start: int
-    length: int
     code: str
     comment: str | None
 
@@ -36,10 +36,22 @@ class Line(NamedTuple):
 class Logical:
     """One statement as text, with the comments that belong to it."""
 
-    start: int
-    text: str
+    lines: list[Line]
     above: list[str] = field(default_factory=list)
-    beside: str | None = None
+
+    @property
+    def start(self) -> int:
+        return self.lines[0].start
+
+    @property
+    def beside(self) -> str | None:
+        return self.lines[-1].comment
+
+    @cached_property
+    def text(self) -> str:
+        ends = [line.start for line in self.lines[1:]]
+        padded = [line.code.ljust(end - line.start) for line, end in zip(self.lines, ends, strict=False)]
+        return "".join(padded) + self.lines[-1].code
 
     @property
     def span(self) -> Span:
@@ -48,15 +60,14 @@ class Logical:
 
     @property
     def first_word(self) -> str | None:
-        return first_word(self.text)
+        return first_word(self.lines[0].code)
 
     def extend(self, line: Line, between: list[str]) -> None:
         """Join a continuation line. Comments inside a statement move above it."""
         if self.beside is not None:
             self.above.append(self.beside)
         self.above += [comment for comment in between if comment]
-        self.text = self.text.ljust(line.start - self.start) + line.code
-        self.beside = line.comment
+        self.lines.append(line)
 
 
 def first_word(code: str) -> str | None:
@@ -74,11 +85,11 @@ def logical_lines(text: str) -> tuple[list[Logical], list[str]]:
                 gap.append(line.comment)
             elif gap[-1:] != [""]:
                 gap.append("")
-        elif statements and _continues(statements[-1].text, line.code):
+        elif statements and _continues(statements[-1].lines[-1].code, line.code):
             statements[-1].extend(line, gap)
             gap = []
         else:
-            statements.append(Logical(line.start, line.code, gap, line.comment))
+            statements.append(Logical([line], gap))
             gap = []
     return statements, gap
 
@@ -90,7 +101,7 @@ def _continues(before: str, code: str) -> bool:
         return False
     if word in CLAUSE_WORDS and _indentation(code) >= INDENT:
         return True
-    return _OPEN_END.search(before) is not None
+    return _OPEN_END.search(before, max(0, len(before) - 4)) is not None
 
 
 def _indentation(code: str) -> int:
@@ -106,5 +117,5 @@ def _physical_lines(text: str) -> Iterator[Line]:
         if "#" in line:
             match = _CODE.match(line)
             code = match[0] if match else ""
-        yield Line(start, len(raw), code.rstrip(), line[len(code) :].rstrip() or None)
+        yield Line(start, code.rstrip(), line[len(code) :].rstrip() or None)
         start += len(raw) + 1

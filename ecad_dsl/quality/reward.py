@@ -36,7 +36,6 @@ def reference_reward(pictures: Tensor, prompts: Sequence[str]) -> Tensor:
     return 1 + read["real"][:, 1] + torch.stack(fits)
 
 
-
 @torch.no_grad()
 def attribute_accuracy(pictures: Tensor, prompts: Sequence[str]) -> Tensor:
     """Share of the stated attributes that the reader finds in each picture, [batch]."""

@@ -34,9 +34,9 @@ class ReferencePipeline(PixArtAlphaPipeline):  # type: ignore[misc]
         return super().__call__(prompt, **(defaults | options))
 
 
-def load_pipeline(folder: Path = WEIGHTS / "pipeline") -> ReferencePipeline:
+def load_reference(folder: Path = WEIGHTS / "pipeline") -> ReferencePipeline:
     """The shipped reference model, in single precision."""
-    pipe = ReferencePipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    pipe: ReferencePipeline = ReferencePipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

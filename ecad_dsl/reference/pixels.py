@@ -17,9 +17,12 @@ class PixelVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ``block_out_channels`` tells by how much a picture is larger than its latents.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
-        self, block_out_channels: tuple[int, ...] = (3,) * 5, latent_channels: int = 3, scaling_factor: float = 1.0
+        self,
+        block_out_channels: tuple[int, ...] = (3,) * 5,  # noqa: ARG002 - read off the config, as are the others
+        latent_channels: int = 3,  # noqa: ARG002
+        scaling_factor: float = 1.0,  # noqa: ARG002
     ) -> None:
         super().__init__()
         # A model without any tensor has no device and no dtype, which pipelines ask for.

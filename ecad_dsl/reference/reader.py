@@ -13,8 +13,11 @@ from ecad_dsl.reference.scenes import COLOURS, GROUNDS, LAYOUTS, SHAPES, SIZES
 HEADS = {
     "ground": len(GROUNDS),
     "layout": len(LAYOUTS),
-    **{f"{name}{i}": len(values) for i in (0, 1) for name, values in
-       (("shape", SHAPES), ("colour", COLOURS), ("size", SIZES))},
+    **{
+        f"{name}{i}": len(values)
+        for i in (0, 1)
+        for name, values in (("shape", SHAPES), ("colour", COLOURS), ("size", SIZES))
+    },
     "real": 2,
 }
 """Classes of each head. ``real`` is (spoilt, real)."""

@@ -21,11 +21,14 @@ SHAPES = ("square", "circle", "triangle", "diamond", "cross", "ring")
 COLOURS = ("red", "yellow", "green", "blue", "purple", "white", "black")
 SIZES = ("small", "large")
 
-HELD_OUT = frozenset({("square", "yellow"), ("circle", "black"), ("triangle", "blue")} | {
-    ("diamond", "green"),
-    ("cross", "red"),
-    ("ring", "purple"),
-})
+HELD_OUT = frozenset(
+    {("square", "yellow"), ("circle", "black"), ("triangle", "blue")}
+    | {
+        ("diamond", "green"),
+        ("cross", "red"),
+        ("ring", "purple"),
+    }
+)
 """Pairs of shape and colour that the generator never sees in training."""
 
 _GROUND_RGB = torch.tensor([[0.34, 0.56, 0.24], [0.14, 0.38, 0.58], [0.56, 0.76, 0.94], [0.85, 0.74, 0.52]])
@@ -41,9 +44,7 @@ _COLOUR_RGB = torch.tensor(
     ]
 )
 # Exponent b of the 1/f^b power spectrum, stretch along y and x, and contrast of each ground.
-_TEXTURE = torch.tensor(
-    [[0.3, 1.0, 1.0, 0.075], [1.0, 2.5, 1.0, 0.085], [2.2, 1.0, 1.0, 0.11], [0.8, 1.0, 2.5, 0.065]]
-)
+_TEXTURE = torch.tensor([[0.3, 1.0, 1.0, 0.075], [1.0, 2.5, 1.0, 0.085], [2.2, 1.0, 1.0, 0.11], [0.8, 1.0, 2.5, 0.065]])
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _ground(ground: Tensor, generator: torch.Generator) -> Tensor:
     shaped = shaped / shaped.std((2, 3), keepdim=True)
     texture = shaped[:, :1] + 0.35 * shaped[:, 1:]
     tint = 0.025 * torch.randn(batch, 3, 1, 1, generator=generator)
-    return _GROUND_RGB[ground][..., None, None] + tint + contrast[:, None] * texture
+    picture: Tensor = _GROUND_RGB[ground][..., None, None] + tint + contrast[:, None] * texture
+    return picture
 
 
 def _boxes(scenes: Scenes, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,6 @@ First the reader (a few minutes on two CPU cores), then the generator. Both are 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +70,7 @@ def train_reader(steps: int) -> Reader:
         pictures = scenes.render(batch, generator)
         loss = reader_loss(reader, batch, pictures, spoil(pictures, generator))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         if (step + 1) % 250 == 0:
@@ -91,7 +90,7 @@ def reader_loss(reader: Reader, batch: scenes.Scenes, pictures: Tensor, spoilt: 
     real = read["real"].float()
     damage = (spoilt - pictures).square().mean((1, 2, 3)).sqrt()
     truth = torch.cat([torch.ones(count), torch.exp(-damage / 0.06)])
-    loss = -2 * (truth * real[:, 1] + (1 - truth) * real[:, 0]).mean()
+    loss: Tensor = -2 * (truth * real[:, 1] + (1 - truth) * real[:, 0]).mean()
     for name, target in attributes(batch).items():
         there = batch.objects[:, int(name[-1])] if name[-1].isdigit() else torch.ones(count, dtype=torch.bool)
         picked = read[name][:count].float().gather(1, target[:, None])[:, 0]
@@ -200,7 +199,7 @@ def train_generator(steps: int, checkpoint: Path) -> ReferencePipeline:
         # A generator of its own for each step: going on from a checkpoint sees the same data.
         loss = generator_loss(pipe, torch.Generator().manual_seed(SEED * 1_000_003 + 17 + step))
         modules.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         for optimizer, schedule in zip(optims, schedules, strict=True):
             optimizer.step()

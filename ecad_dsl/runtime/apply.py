@@ -93,7 +93,7 @@ def apply(
         executor.load(compiled)
     clock: Clock
     if transformer is not pipe_or_transformer:
-        clock = SchedulerClock(executor, pipe_or_transformer.scheduler, compiled)
+        clock = SchedulerClock(executor, getattr(pipe_or_transformer, "scheduler", None), compiled)
     elif isinstance(compiled, Schedule):
         clock = TimestepClock(executor, compiled.steps)
     else:
@@ -115,6 +115,10 @@ def _compiled(
             raise EcadError(f"the schedule has {schedule.steps} steps, not {steps}; leave steps= out")
         return schedule
     program = load(schedule) if isinstance(schedule, str | PathLike) else schedule
+    if not isinstance(program, Program):
+        raise EcadError(
+            f"a schedule is the path of an .ecad file, a Program or a Schedule, not a {type(program).__name__}"
+        )
     if steps is None:
         steps = program.steps
     if steps is None:

@@ -60,9 +60,11 @@ class SchedulerClock(Clock):
         """``schedule`` is the schedule, or what makes it once the number of steps is known.
 
         Raises:
-            EcadError: the scheduler calls the transformer more than once a step.
+            EcadError: there is no scheduler, or it calls the transformer more than once a step.
         """
         super().__init__(executor)
+        if scheduler is None:
+            raise EcadError("the pipeline has no scheduler to tell its steps; apply the schedule to pipe.transformer")
         order = getattr(scheduler, "order", 1)
         if order != 1:
             raise EcadError(

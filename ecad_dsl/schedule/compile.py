@@ -93,7 +93,7 @@ def _select(rule: tree.Rule, resolver: Resolver, target: Target) -> tuple[int, S
     if resolver.silent:
         pass  # Whatever emptied the selection has been reported.
     elif target.spec is not None and not cells:
-        _report_empty(_why_empty(components, blocks), rule.components.span or rule.span, resolver, lenient)
+        _report_empty(*_why_empty(rule, components, blocks), resolver, lenient)
     elif target.steps is not None and not steps:
         place = rule.steps.span if rule.steps is not None else None
         _report_empty("the rule selects no step", place or rule.span, resolver, resolver.lenient)
@@ -112,12 +112,13 @@ def _is_periodic(every: tree.Every, resolver: Resolver) -> bool:
     return False
 
 
-def _why_empty(components: int, blocks: int) -> str:
+def _why_empty(rule: tree.Rule, components: int, blocks: int) -> tuple[str, Span | None]:
+    """What is wrong with a rule that selects no cell, and where."""
     if not components:
-        return "the rule selects no component"
-    if not blocks:
-        return "the rule selects no block"
-    return "the selected blocks have none of the selected components"
+        return "the rule selects no component", rule.components.span
+    if not blocks and rule.blocks is not None:
+        return "the rule selects no block", rule.blocks[0].span
+    return "the selected blocks have none of the selected components", rule.components.span
 
 
 def _report_empty(message: str, span: Span | None, resolver: Resolver, lenient: bool) -> None:

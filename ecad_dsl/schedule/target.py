@@ -98,8 +98,7 @@ class _Settling:
         cells = steps * spec.cells if spec is not None else 0
         if rules > MAX_RULES:
             self._error("E104", f"the program has {rules:,} rules", label=f"the limit is {MAX_RULES:,}")
-        if spec is not None and cells > MAX_CELLS:
+        if steps <= MAX_STEPS and spec is not None and cells > MAX_CELLS:
             message = f"{steps:,} steps of {spec.title} are {cells:,} cells"
-            help_ = f"use {MAX_CELLS // spec.cells:,} steps or less"
-            self._error("E106", message, label=f"the limit is {MAX_CELLS:,}", help_=help_)
+            self._error("E106", message, label=f"the limit is {MAX_CELLS:,}", help_="use fewer steps")
         return rules <= MAX_RULES and steps <= MAX_STEPS and cells <= MAX_CELLS

@@ -7,11 +7,12 @@ import gc
 import inspect as signatures
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import HeunDiscreteScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+from diffusers import HeunDiscreteScheduler, PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 from torch import nn
 
 from ecad_dsl.errors import EcadError
@@ -242,8 +243,6 @@ def test_schedulers_keep_their_signatures_and_copies_are_plain(pipe: Any) -> Non
 
 
 def test_pipelines_beside_each_other_do_not_meet(generate: Generate) -> None:
-        from diffusers import PixArtAlphaPipeline
-
     one, two = pipeline(PixArtAlphaPipeline), pipeline(PixArtAlphaPipeline)
     first, second = (oracle.random_schedule(inspect(one), 5, seed) for seed in (1, 2))
     with apply(one, first):
@@ -271,6 +270,26 @@ def test_programs_are_compiled_for_the_model_and_its_steps(pipe: Any, generate: 
         generate(pipe, steps=6)
 
 
+def test_a_program_for_one_model_runs_on_another_of_its_family(generate: Generate, tmp_path: Path) -> None:
+    program = tmp_path / "alpha.ecad"
+    program.write_text("model pixart-alpha\nsteps 4\ncache cross every 2 steps\n")
+    with apply(pipeline(PixArtSigmaPipeline), program) as run:
+        assert run.schedule is not None
+        assert run.schedule.spec.name == "pixart-sigma"
+    with pytest.raises(EcadError, match="PixArt-alpha"), apply(flux_transformer(), program):
+        pass
+
+
+def test_compiled_blocks_follow_the_schedule() -> None:
+    transformer = pixart_transformer(num_layers=1)
+    schedule = oracle.random_schedule(inspect(transformer), 4)
+    with oracle.brute_force(transformer, schedule):
+        cached = oracle.denoise_pixart(transformer, 4)
+    transformer.transformer_blocks[0].compile(backend="eager")
+    with apply(transformer, schedule):
+        assert torch.equal(oracle.denoise_pixart(transformer, 4), cached)
+
+
 def test_a_portable_program_on_a_bare_model_needs_the_steps(tmp_path: Path) -> None:
     portable = tmp_path / "fora.ecad"
     portable.write_text("cache all every 2 steps\n")
@@ -286,4 +305,17 @@ def test_steps_that_contradict_the_schedule_are_refused() -> None:
     transformer = pixart_transformer()
     context = apply(transformer, oracle.full_schedule(inspect(transformer), 5), steps=6)
     with pytest.raises(EcadError, match="has 5 steps, not 6"), context:
+        pass
+
+
+def test_what_is_no_schedule_is_refused() -> None:
+    context = apply(pixart_transformer(), {"blocks": []})  # type: ignore[arg-type]
+    with pytest.raises(EcadError, match="a Program or a Schedule, not a dict"), context:
+        pass
+
+
+def test_a_pipeline_without_a_scheduler_is_refused() -> None:
+    transformer = pixart_transformer()
+    context = apply(SimpleNamespace(transformer=transformer), oracle.full_schedule(inspect(transformer), 5))
+    with pytest.raises(EcadError, match="no scheduler"), context:
         pass
