@@ -1,0 +1,168 @@
+"""Tables, fronts and figures."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pymoo.indicators.hv import HV
+
+from ecad_dsl import EcadError
+from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
+from ecad_dsl.analysis.report import write_report
+from ecad_dsl.evolution.search import evolve
+from ecad_dsl.models import load_spec
+from ecad_dsl.quality.measure import Entry, Measured
+from ecad_dsl.schedule import compile, parse
+from tests.evolution.synthetic import Synthetic
+
+SPEC = load_spec("reference")
+points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+def tabled(pairs: list[tuple[int, int]]) -> pd.DataFrame:
+    return pd.DataFrame(pairs, columns=["macs", "reward"])
+
+
+@given(points)
+def test_the_front_is_what_brute_force_finds(pairs: list[tuple[int, int]]) -> None:
+    best = {(m, r) for m, r in pairs if not any((m2 <= m and r2 > r) or (m2 < m and r2 >= r) for m2, r2 in pairs)}
+    found = pareto.front(tabled(pairs))
+    assert list(zip(found["macs"], found["reward"], strict=True)) == sorted(best)
+
+
+@given(points)
+def test_hypervolume_agrees_with_pymoo(pairs: list[tuple[int, int]]) -> None:
+    ours = pareto.hypervolume(tabled(pairs), worst_macs=10, worst_reward=-1)
+    theirs = HV(ref_point=np.array([10.0, 1.0]))(np.array([(m, -r) for m, r in pairs], dtype=float))
+    assert ours == pytest.approx(theirs)
+
+
+def measured(name: str, rewards: np.ndarray, rule: str = "", seconds: tuple[float, ...] = ()) -> Measured:
+    schedule = compile(parse(rule), SPEC, 20)
+    return Measured(Entry(name, name, schedule), 100 * schedule.recomputed, rewards, seconds, batch=4)
+
+
+def test_a_table_pairs_rewards_and_times_with_the_reference() -> None:
+    rewards = np.linspace(-1, 1, 50)
+    table = compare.table(
+        [
+            measured("none", rewards, seconds=(2.0, 4.0, 8.0)),
+            measured("half", rewards - 0.25, "cache all every 2 steps", seconds=(1.0, 2.0, 2.0)),
+        ]
+    ).set_index("name")
+    assert table.loc["half", "macs_share"] == 0.5
+    assert table.loc["half", "macs_speedup"] == 2
+    assert table.loc["half", "speedup"] == 2
+    assert table.loc["half", "ms_per_image"] == 500
+    # The difference is the same for every prompt, so its interval has no width although the mean's has.
+    assert table.loc["half", "change_low"] == pytest.approx(-0.25)
+    assert table.loc["half", "change_high"] == pytest.approx(-0.25)
+    assert table.loc["half", "reward_high"] - table.loc["half", "reward_low"] > 0.2
+
+
+def test_intervals_hold_the_true_mean_about_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        low, high = compare.interval(random.normal(0.3, 1, size=64))
+        held += low <= 0.3 <= high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_share_above_counts_resamples() -> None:
+    values = np.random.default_rng(0).normal(size=64)
+    assert compare.share_above(values + 1, values) == 1
+    assert compare.share_above(values, values + 1) == 0
+
+
+def test_baselines_hold_fora_tgate_and_fewer_steps_and_none_twice() -> None:
+    entries = {entry.name: entry for entry in baselines.baselines(SPEC, 20)}
+    assert entries["fora-3"].schedule.recomputed == 7 * SPEC.cells
+    assert entries["7 steps"].schedule.steps == 7
+    assert {"none", "tgate-50", "pab", "fora-6", "10 steps"} <= set(entries)
+
+
+def test_baselines_without_a_component_to_cache_are_left_out() -> None:
+    names = {entry.name for entry in baselines.baselines(load_spec("flux.1-dev"), 20)}
+    assert "fora-3" in names
+    assert "tgate-50" not in names
+
+
+def test_the_share_of_a_heat_map_is_that_of_the_masks() -> None:
+    schedule = compile(parse("cache ffn in blocks 2-5 every 3 steps\nreuse cross from step 7"), SPEC, 20)
+    share = figures.recomputed_share(schedule)["blocks"]
+    assert np.allclose(share, schedule.masks["blocks"].float().mean(2).numpy().T)
+
+
+@pytest.mark.parametrize("model", ["reference", "flux.1-dev"])
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_heat_maps_are_written_whole(tmp_path: Path, model: str, suffix: str) -> None:
+    path = tmp_path / f"map{suffix}"
+    figures.heat_map(compile(parse("cache all every 3 steps"), load_spec(model), 20), path, "FORA 3")
+    if suffix == ".png":
+        assert len(np.unique(np.asarray(Image.open(path)).reshape(-1, 4), axis=0)) > 10
+    else:
+        assert path.read_text().rstrip().endswith("</svg>")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_figure_in_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EcadError, match=r"written as \.png or \.svg"):
+        figures.heat_map(compile(parse(""), SPEC, 2), tmp_path / "map.bmp")
+    assert not list(tmp_path.iterdir())
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+        if tag not in {"meta", "img"}:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_path: Path) -> None:
+    rewards = np.linspace(-1, 1, 20)
+    table = compare.table([measured("none", rewards, seconds=(1.0,)), measured("<b>", rewards, seconds=(1.0,))])
+    picture = tmp_path / "plot.png"
+    figures.pareto_plot(table, picture)
+    write_report(
+        tmp_path / "report.html",
+        title="A & B",
+        notes=["3 < 4"],
+        table=table,
+        figures={"Plot": picture},
+        programs={"a.ecad": "cache all\n"},
+    )
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert not page.stack
+    assert page.seen.count("tr") == 3
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in text
+    inside = re.search(r"data:image/png;base64,([^\"]+)", text)
+    assert inside is not None
+    assert base64.b64decode(inside.group(1)) == picture.read_bytes()
+    assert "http" not in text
+
+
+def test_a_run_becomes_a_frame_of_its_evaluations(tmp_path: Path) -> None:
+    *_, last = evolve(Synthetic(), tmp_path, population=6, generations=2, seed=0)
+    frame = frames.evaluations(tmp_path)
+    assert set(pareto.front(frame)["macs"]) == {candidate.macs for candidate in last.front}
+    with pytest.raises(EcadError, match="holds no run"):
+        frames.evaluations(tmp_path / "elsewhere")

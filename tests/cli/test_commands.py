@@ -1,0 +1,246 @@
+"""The command line, as its users meet it: output, exit codes, and messages instead of tracebacks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from ecad_dsl.cli.main import main
+from ecad_dsl.schedule import compile, parse
+
+Result = tuple[int, str, str]
+
+
+@pytest.fixture
+def ecad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run a command in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ecad", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        else:
+            code = 0
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def save(text: str | bytes, name: str = "a.ecad") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return save
+
+
+GOOD = "model pixart-alpha\nsteps 20\ncache all every 3 steps\n"
+
+
+def test_check_is_silent_about_a_good_file_and_exits_0(ecad, write) -> None:
+    assert ecad("check", write(GOOD)) == (0, "1 file checked: no mistakes\n", "")
+
+
+def test_check_reports_every_mistake_with_its_place_and_exits_1(ecad, write) -> None:
+    path = write("model pixart-alpha\nsteps 20\ncache fnn every 2 steps\ncache ffn in blocks 10-30\nkache all\n")
+    code, out, _ = ecad("check", path)
+    assert code == 1
+    assert "unknown" in out or "no component" in out or "kache" in out
+    code, out, _ = ecad("check", write("model pixart-alpha\nsteps 20\ncache ffn in blocks 10-30 every 2 steps\n"))
+    assert code == 1
+    assert "error[E203]: PixArt-alpha has no block 30" in out
+    assert ":3:21" in out
+    assert "^^^^^" in out
+
+
+def test_check_as_json_is_json(ecad, write) -> None:
+    code, out, _ = ecad("check", "--json", write("model pixart-alpha\nsteps 20\ncache fnn every 2 steps\n"))
+    assert code == 1
+    (found,) = json.loads(out)
+    assert found["code"] == "E202"
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00garbage", bytes(range(256)) * 40, b"\x89PNG\r\n\x1a\n\0\0"])
+def test_binary_garbage_is_a_diagnostic(ecad, write, garbage: bytes) -> None:
+    code, out, _ = ecad("check", write(garbage))
+    assert code == 1
+    assert "error[E10" in out
+
+
+def test_fmt_rewrites_in_place_and_has_nothing_to_do_the_second_time(ecad, write) -> None:
+    path = write("model pixart-alpha # mine\ncache   attn1 from step 2   every 2 step\n")
+    assert ecad("fmt", "--check", path)[0] == 1
+    assert ecad("fmt", path)[0] == 0
+    assert path.read_text() == "model pixart-alpha # mine\ncache self every 2 steps from step 2\n" or "# mine" in (
+        path.read_text()
+    )
+    assert "cache self every 2 steps from step 2" in path.read_text()
+    assert ecad("fmt", "--check", path) == (0, "", "")
+
+
+def test_fmt_leaves_all_files_alone_if_one_has_a_mistake(ecad, write) -> None:
+    good, bad = write("cache   all\n", "good.ecad"), write("cache every\n", "bad.ecad")
+    code, _, err = ecad("fmt", good, bad)
+    assert code == 2
+    assert "bad.ecad" in err
+    assert good.read_text() == "cache   all\n"
+
+
+def test_fmt_diff_shows_the_change_and_makes_none(ecad, write) -> None:
+    path = write("cache   all\n")
+    code, out, _ = ecad("fmt", "--diff", path)
+    assert code == 1
+    assert "-cache   all\n+cache all\n" in out
+    assert path.read_text() == "cache   all\n"
+
+
+def test_compile_writes_the_masks_with_the_names_of_the_components(ecad, write, tmp_path: Path) -> None:
+    target = tmp_path / "masks.safetensors"
+    code, out, _ = ecad("compile", write(GOOD), "-o", target)
+    assert code == 0
+    assert "588 of 1,680 cells recomputed" in out
+    with safe_open(target, "pt") as file:
+        assert file.metadata()["components.blocks"] == "self,cross,ffn"
+        masks = file.get_tensor("blocks")
+    assert (masks == compile(parse(GOOD)).masks["blocks"]).all()
+
+
+def test_show_draws_every_block_and_a_picture(ecad, write, tmp_path: Path) -> None:
+    picture = tmp_path / "map.png"
+    code, out, _ = ecad("show", write(GOOD), "-o", picture)
+    assert code == 0
+    assert sum("██····██" in line for line in out.splitlines()) == 28
+    assert Image.open(picture).size[0] > 300
+
+
+def test_cost_is_exact(ecad, write) -> None:
+    code, out, _ = ecad("cost", "--json", write("model pixart-alpha\nsteps 20\n"))
+    assert code == 0
+    result = json.loads(out)
+    assert round(result["macs"] / 1e12, 3) == 5.714
+    assert sum(part["macs"] for part in result["parts"]) == result["macs"]
+
+
+def test_generate_draws_the_same_picture_with_and_without_a_schedule_that_caches_nothing(
+    ecad, write, tmp_path: Path
+) -> None:
+    plain, same = tmp_path / "plain", tmp_path / "same"
+    assert ecad("generate", "a red circle on grass", "-s", 3, "-o", plain)[0] == 0
+    assert ecad("generate", "a red circle on grass", "-c", write("steps 3\n"), "-o", same)[0] == 0
+    (one,), (other,) = plain.glob("*.png"), same.glob("*.png")
+    assert one.name == other.name == "0-a-red-circle-on-grass.png"
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_compare_prints_and_writes_every_baseline(ecad, write, tmp_path: Path) -> None:
+    table, plot = tmp_path / "table.csv", tmp_path / "plot.png"
+    code, out, _ = ecad(
+        "compare", write("cache all every 2 steps\n", "mine.ecad"),
+        "-s", 4, "--prompts", 2, "--rounds", 0, "--csv", table, "--plot", plot,
+    )  # fmt: skip
+    assert code == 0
+    for name in ("mine", "none", "fora-3", "2 steps"):
+        assert name in out
+        assert f"\n{name}," in table.read_text()
+    assert Image.open(plot).size[0] > 300
+
+
+def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = ("--population", 4, "--generations", 1, "--prompts", 1, "--steps", 3)
+    code, out, _ = ecad("evolve", "--run", run, *small)
+    assert code == 0
+    assert list((run / "front").glob("*.ecad"))
+    again = ecad("evolve", "--resume", run)
+    assert again[0] == 0
+    assert again[1] == out
+
+
+def test_demo_makes_every_file_that_it_names(ecad, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    code, out, _ = ecad(
+        "demo", "--out", folder, "--population", 4, "--generations", 1, "--prompts", 1, "--judge-prompts", 2,
+        "--rounds", 1,
+    )  # fmt: skip
+    assert code == 0
+    for name in ("report.html", "pareto.png", "pictures.png", "schedule.png", "comparison.csv", "front"):
+        assert (folder / name).exists()
+        assert str(folder / name) in out.replace("\n", "")
+    assert "fora-3" in out
+
+
+WRONG = [
+    (("check", "missing.ecad"), "missing.ecad"),
+    (("show", "missing.ecad"), "missing.ecad"),
+    (("compile", "{bad_block}"), "PixArt-alpha has no block 30"),
+    (("compile", "{bad_component}"), "did you mean"),
+    (("compile", "{good}", "--steps", "7"), "20 steps"),
+    (("compile", "{good}", "--model", "flux.1-dev"), "FLUX.1-dev"),
+    (("compile", "{good}", "--model", "nonsense"), "unknown model 'nonsense'"),
+    (("compile", "{good}", "-o", "/proc/nowhere/masks.safetensors"), "cannot write"),
+    (("cost", "{garbage}"), "error[E10"),
+    (("cost", "{good}", "--height", "3"), "3"),
+    (("show", "{good}", "-o", "map.bmp"), "written as .png or .svg"),
+    (("show", "{good}", "-o", "/proc/nowhere/map.png"), "cannot write"),
+    (("fmt", "{garbage}"), "error[E10"),
+    (("generate", "a red unicorn"), "does not know 'unicorn'"),
+    (("generate", "a red circle", "-c", "{bad_block}"), "the program is for PixArt-alpha"),
+    (("generate", "a red circle", "-c", "missing.ecad"), "missing.ecad"),
+    (("generate", "a red circle", "-p", "/nowhere"), "cannot load the pipeline"),
+    (("generate", "a red circle", "-o", "/proc/nowhere"), "cannot write"),
+    (("evolve",), "--run FOLDER"),
+    (("evolve", "--run", "/proc/nowhere"), "cannot write"),
+    (("evolve", "--resume", "{tmp}"), "holds no run"),
+    (("compare", "{garbage}"), "error[E10"),
+    (("compare", "{good}", "--csv", "/proc/nowhere/table.csv"), "cannot write"),
+    (("demo", "--out", "/proc/nowhere"), "cannot write"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(a) for a, _ in WRONG])
+def test_wrong_use_is_told_what_is_wrong_and_leaves_nothing_behind(
+    ecad, write, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    files = {
+        "good": write(GOOD, "good.ecad"),
+        "bad_block": write("model pixart-alpha\nsteps 20\ncache ffn in blocks 10-30\n", "block.ecad"),
+        "bad_component": write("model pixart-alpha\nsteps 20\ncache ffm\n", "component.ecad"),
+        "garbage": write(bytes(range(256)), "garbage.ecad"),
+        "tmp": tmp_path,
+    }
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = ecad(*(argument.format(**files) for argument in arguments))
+    assert code in (1, 2)
+    assert message in (out + err).replace("\n", " ") or message in out + err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_start_up_and_check_import_neither_torch_nor_anything_like_it(write) -> None:
+    heavy = "torch diffusers transformers numpy pandas matplotlib pymoo"
+    script = (
+        "import sys; from ecad_dsl.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    for arguments in (["--help"], ["check", str(write(GOOD))], ["fmt", "--check", str(write(GOOD))]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+def test_standard_input_is_read_for_a_dash(write) -> None:
+    command = [sys.executable, "-m", "ecad_dsl.cli.main", "fmt", "-"]
+    done = subprocess.run(command, input=b"cache   all\n", capture_output=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.replace(os.linesep.encode(), b"\n") == b"cache all\n"

@@ -1,0 +1,42 @@
+"""A problem with a made-up reward: harm grows with the age of what is reused, most of all in the last steps."""
+
+import json
+import sys
+import time
+
+from ecad_dsl.evolution.search import evolve
+from ecad_dsl.models import load_spec
+from ecad_dsl.schedule import Schedule, cost
+
+
+class Synthetic:
+    steps = 20
+
+    def __init__(self, fails: bool = False, seconds: float = 0.0) -> None:
+        self.spec = load_spec("reference")
+        self.settings = {"problem": "synthetic"}
+        self.fails = fails
+        self.seconds = seconds
+        self.measured = 0
+
+    def reward(self, schedule: Schedule) -> float:
+        self.measured += 1
+        time.sleep(self.seconds)
+        if self.fails and self.measured % 5 == 0:
+            raise RuntimeError("out of memory")
+        if self.fails and self.measured % 7 == 0:
+            return float("nan")
+        harm, age = 0.0, [0] * self.spec.cells
+        for step, row in enumerate(schedule.rows):
+            for cell in range(self.spec.cells):
+                age[cell] = 0 if row >> cell & 1 else age[cell] + 1
+                harm += age[cell] ** 1.5 * (1 + cell % 3) * (3 if step > 15 else 1)
+        return 1 - harm / 10_000
+
+    def macs(self, schedule: Schedule) -> int:
+        return cost(schedule).macs
+
+
+if __name__ == "__main__":
+    for progress in evolve(Synthetic(seconds=0.01), sys.argv[1], **json.loads(sys.argv[2])):
+        print(progress.evaluated, flush=True)
