@@ -5,7 +5,7 @@ from __future__ import annotations
 from ecad_dsl import schedules
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.quality.measure import Entry
-from ecad_dsl.schedule import CompileError, compile  # noqa: A004 - the API's own word
+from ecad_dsl.schedule import CompileError, compile
 
 FEWER_STEPS = (0.25, 0.35, 0.5, 0.6, 0.7, 0.8)
 """Shares of the step count at which the sampler without a cache runs: 5, 7, 10, 12, 14, 16 of 20."""

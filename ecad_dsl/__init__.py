@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime.apply import apply
-    from ecad_dsl.runtime.compile import compile  # noqa: A004
+    from ecad_dsl.runtime.compile import compile
     from ecad_dsl.runtime.inspect import inspect
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.schedule import Schedule
-    from ecad_dsl.schedule.source import format, load, parse  # noqa: A004
+    from ecad_dsl.schedule.source import format, load, parse
 
 _HOMES = {
     "Candidate": "evolution.search",

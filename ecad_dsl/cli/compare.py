@@ -14,7 +14,8 @@ from ecad_dsl.errors import EcadError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ecad_dsl.quality.measure import Entry, Measured, Sampler
+    from ecad_dsl.quality.measure import Entry, Measured
+    from ecad_dsl.reference.pipeline import ReferencePipeline
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def compare(
     from ecad_dsl.quality.measure import Entry
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
-    from ecad_dsl.schedule import compile  # noqa: A004
+    from ecad_dsl.schedule import compile
 
     if plot is not None and plot.suffix.lower() not in {".png", ".svg"}:
         raise EcadError(f"plots are written as .png or .svg, not as {plot.name!r}")
@@ -71,13 +72,15 @@ def _unused_name(stem: str, entries: Sequence[Entry]) -> str:
     return stem if stem not in taken else f"{stem} ({len(taken)})"
 
 
-def measure_all(pipe: object, entries: Sequence[Entry], prompts: int, seed: int, rounds: int) -> list[Measured]:
+def measure_all(
+    pipe: ReferencePipeline, entries: Sequence[Entry], prompts: int, seed: int, rounds: int
+) -> list[Measured]:
     """Every entry on held-out prompts, with a progress bar; timed in batches of 16 pictures."""
-    from ecad_dsl.quality.measure import Sampler, measure
+    from ecad_dsl.quality.measure import measure, reference_sampler
     from ecad_dsl.quality.prompts import held_out
 
-    sampler: Sampler = Sampler(pipe, held_out(prompts, seed))
-    timer = Sampler(pipe, held_out(16, seed), batch=16) if rounds else None
+    sampler = reference_sampler(pipe, held_out(prompts, seed))
+    timer = reference_sampler(pipe, held_out(16, seed), batch=16) if rounds else None
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(entries) * (1 + (rounds + 1 if rounds else 0)))
 

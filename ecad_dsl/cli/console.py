@@ -48,7 +48,7 @@ def read(file: str) -> Program:
 def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
     """The program in a file, compiled. A portable program falls on the reference model's side: model and 20 steps."""
     from ecad_dsl.models import load_spec
-    from ecad_dsl.schedule import compile  # noqa: A004
+    from ecad_dsl.schedule import compile
 
     program = read(file)
     spec = load_spec(model or program.model or "reference")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ecad_dsl.evolution.search import Candidate
     from ecad_dsl.quality.measure import Entry, Measured
+    from ecad_dsl.reference.pipeline import ReferencePipeline
+    from ecad_dsl.schedule import Schedule
 
 STEPS = 20
 JUDGED = 12
@@ -74,7 +76,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
     write_text(folder / "comparison.csv", result.to_csv(index=False))
     pareto_plot(result, folder / "pareto.png", f"The reference model, {prompts} held-out prompts, 95 % intervals")
     print_comparison(result, f"{prompts} held-out prompts that the search has not seen")
-    notes = [note for name, match in matches.items() if match for note in _verdict(measured, name, _name(match))]
+    notes = [_verdict(measured, rival, _name(match)) for rival, match in matches.items() if match is not None]
     for note in notes:
         out.print(note, markup=False)
     best = matches["fora-3"] or front[-1]
@@ -105,7 +107,7 @@ def _name(candidate: Candidate) -> str:
     return file_name(candidate).removesuffix(".ecad")
 
 
-def _verdict(measured: Sequence[Measured], rival: str, name: str) -> list[str]:
+def _verdict(measured: Sequence[Measured], rival: str, name: str) -> str:
     """What an evolved schedule gained over a rival at no more MACs, in words."""
     from ecad_dsl.analysis.compare import interval
 
@@ -114,20 +116,18 @@ def _verdict(measured: Sequence[Measured], rival: str, name: str) -> list[str]:
     gain = one.rewards - other.rewards
     low, high = interval(gain)
     macs = 1 - one.macs / other.macs
-    return [
-        f"{name} against {rival}: reward {gain.mean():+.3f} (95 % interval {low:+.3f} to {high:+.3f}), "
-        f"{macs:.1%} fewer MACs"
-    ]
+    change = f"reward {gain.mean():+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
+    return f"{name} against {rival}: {change}, {macs:.1%} fewer MACs"
 
 
-def _draw_grid(folder: Path, pipe: object, fora: object, best: Candidate, seed: int) -> None:
+def _draw_grid(folder: Path, pipe: ReferencePipeline, fora: Schedule, best: Candidate, seed: int) -> None:
     from ecad_dsl.analysis.figures import picture_grid
-    from ecad_dsl.quality.measure import Sampler
+    from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import held_out
     from ecad_dsl.schedule import Schedule
 
     prompts = held_out(8, seed)
-    sampler = Sampler(pipe, prompts)
+    sampler = reference_sampler(pipe, prompts)
     spec = best.schedule.spec
     everything = (1 << spec.cells) - 1
     fewer = max(1, round(best.schedule.steps * best.macs / _full(best.schedule)))
@@ -137,14 +137,14 @@ def _draw_grid(folder: Path, pipe: object, fora: object, best: Candidate, seed: 
         f"evolved\n({_name(best)})": best.schedule,
         f"{fewer} steps": Schedule(spec, (everything,) * fewer),
     }
-    pictures = [(label, sampler.pictures(schedule).numpy()) for label, schedule in rows.items()]  # type: ignore[arg-type]
+    pictures = [(label, sampler.pictures(schedule).numpy()) for label, schedule in rows.items()]
     picture_grid(pictures, prompts.prompts, folder / "pictures.png")
 
 
-def _full(schedule: object) -> float:
+def _full(schedule: Schedule) -> float:
     from ecad_dsl.schedule import cost
 
-    result = cost(schedule)  # type: ignore[arg-type]
+    result = cost(schedule)
     return result.macs / (1 - result.saved)
 
 

@@ -64,11 +64,11 @@ def search(folder: Path, settings: dict[str, int]) -> tuple[Candidate, ...]:
 def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:
     """The reference model with its calibration prompts; each seed draws others."""
     from ecad_dsl.evolution.problem import PipelineProblem
-    from ecad_dsl.quality.measure import Sampler
+    from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import calibration
     from ecad_dsl.reference.pipeline import load_reference
 
-    return PipelineProblem(Sampler(load_reference(), calibration(prompts, seed)), steps)
+    return PipelineProblem(reference_sampler(load_reference(), calibration(prompts, seed)), steps)
 
 
 def _watch(search: Iterable[Progress], settings: dict[str, int]) -> tuple[Candidate, ...]:

@@ -78,7 +78,7 @@ def _draw(
     import torch
 
     from ecad_dsl.runtime import apply, inspect
-    from ecad_dsl.schedule import compile  # noqa: A004
+    from ecad_dsl.schedule import compile
 
     options: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]}
     if guidance is not None:

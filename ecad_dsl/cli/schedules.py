@@ -67,7 +67,7 @@ def fmt(
 ) -> None:
     """Rewrite schedules in the one canonical form; comments stay."""
     from ecad_dsl.files import write_text
-    from ecad_dsl.schedule import format  # noqa: A004
+    from ecad_dsl.schedule import format
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
     programs = {file: read(file) for file in files}
@@ -155,8 +155,7 @@ def _heat_map(schedule: Schedule) -> list[str]:
     total = schedule.steps * schedule.spec.cells
     share = schedule.recomputed / total
     lines = [
-        f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells "
-        f"recomputed ({share:.1%})"
+        f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed, {share:.1%}"
     ]
     ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
     for stack in schedule.spec.stacks:

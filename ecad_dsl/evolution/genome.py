@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ecad_dsl.language.tree import Program, Rule
 from ecad_dsl.models import ModelSpec
-from ecad_dsl.schedule import CompileError, Schedule, compile  # noqa: A004 - the API's own word
+from ecad_dsl.schedule import CompileError, Schedule, compile
 
 
 @dataclass(frozen=True)

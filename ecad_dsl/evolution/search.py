@@ -26,7 +26,7 @@ from ecad_dsl.evolution.problem import Problem
 from ecad_dsl.evolution.store import Evaluation, RunStore
 from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
-from ecad_dsl.schedule import Schedule, cost, format  # noqa: A004 - the API's own word
+from ecad_dsl.schedule import Schedule, cost, format
 
 FAILED = 1e6
 """Stands for 1 - reward of a candidate that could not be measured: dominated by everything that could."""

@@ -8,7 +8,7 @@ from ecad_dsl.language.diagnostics import (
     Severity,
     render,
 )
-from ecad_dsl.language.formatter import format, format_statement  # noqa: A004
+from ecad_dsl.language.formatter import format, format_statement
 from ecad_dsl.language.parser import parse
 from ecad_dsl.language.text import Position, Source, Span
 from ecad_dsl.language.tree import (

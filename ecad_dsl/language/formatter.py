@@ -15,7 +15,7 @@ _BREAK = re.compile(r"(?<=,) |(?<= and) ")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"})
 
 
-def format(program: tree.Program) -> str:  # noqa: A001
+def format(program: tree.Program) -> str:
     """The canonical text of a program, its comments kept. Empty for an empty program."""
     lines: list[str] = []
     for statement in program.statements:

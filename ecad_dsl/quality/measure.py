@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import Reward, reference_reward
+from ecad_dsl.reference.pipeline import ReferencePipeline
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
 
@@ -29,8 +30,12 @@ class Sampler:
 
     pipe: Any
     prompts: PromptSet
-    reward: Reward = reference_reward
+    reward: Reward
     batch: int = 64
+    options: Mapping[str, Any] = field(default_factory=lambda: {"output_type": "pt"})
+    """Further arguments of the pipeline's call."""
+    finish: Callable[[Tensor], Tensor] = lambda pictures: pictures
+    """Makes pictures in [0, 1] of what the pipeline returns."""
 
     def pictures(self, schedule: Schedule) -> Tensor:
         """[prompts, 3, height, width] in [0, 1]."""
@@ -52,15 +57,22 @@ class Sampler:
     def _draw(self, schedule: Schedule, start: int) -> Tensor:
         chosen = slice(start, start + self.batch)
         noise = [torch.Generator().manual_seed(seed) for seed in self.prompts.seeds[chosen]]
+        prompts = list(self.prompts.prompts[chosen])
         with apply(self.pipe, schedule):
-            result = self.pipe(
-                list(self.prompts.prompts[chosen]),
-                num_inference_steps=schedule.steps,
-                generator=noise,
-                output_type="pt",
-            )
-        pictures: Tensor = result.images
-        return pictures
+            result = self.pipe(prompts, num_inference_steps=schedule.steps, generator=noise, **self.options)
+        return self.finish(result.images)
+
+
+def reference_sampler(pipe: ReferencePipeline, prompts: PromptSet, batch: int = 64) -> Sampler:
+    """Of the reference model: its latents are the pixels, so nothing needs decoding. Pictures are [n, 3, 16, 16]."""
+    return Sampler(
+        pipe,
+        prompts,
+        reference_reward,
+        batch,
+        {"output_type": "latent"},
+        lambda latents: (latents / 2 + 0.5).clamp(0, 1),
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import PixArtAlphaPipeline
+from diffusers.utils import logging
 
 from ecad_dsl.reference.captions import TOKENS
 from ecad_dsl.reference.reader import Reader
@@ -36,7 +37,17 @@ class ReferencePipeline(PixArtAlphaPipeline):  # type: ignore[misc]
 
 def load_reference(folder: Path = WEIGHTS / "pipeline") -> ReferencePipeline:
     """The shipped reference model, in single precision."""
-    pipe: ReferencePipeline = ReferencePipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    # Loading takes a blink; and diffusers warns that the parts are not the classes of the full-size model.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        pipe: ReferencePipeline = ReferencePipeline.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, low_cpu_mem_usage=False
+        )
+    finally:
+        logging.enable_progress_bar()
+        logging.set_verbosity(verbosity)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -1,35 +1,41 @@
-"""The reference model's place of an autoencoder: its latents are the pixels themselves."""
+"""The reference model's autoencoder: its latents are the pixels themselves, only shown larger."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.autoencoders.vae import DecoderOutput
-from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from diffusers import AutoencoderTiny
+from torch import nn
+
+_STAGES = 5
+_SCALING = 100.0
+"""Latents are divided by this much first: there the decoder's tanh is a straight line to seven digits."""
+_LIFT = 4.0
+"""Keeps everything positive where the decoder has its one rectifier."""
 
 
-class PixelVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Shows each of the 16 x 16 latents as a square of 16 x 16 picture pixels.
+def pixel_autoencoder() -> AutoencoderTiny:
+    """diffusers' AutoencoderTiny with weights that show each latent as a square of 16 x 16 equal pixels.
 
-    Has the parts of ``AutoencoderKL`` that a pipeline uses: ``decode`` and ``config``. As there, the length of
-    ``block_out_channels`` tells by how much a picture is larger than its latents.
+    Its convolutions pass their input on, its four upsamplings repeat it. Nothing is learned, and the encoder, which
+    generation has no use for, is zero.
     """
-
-    @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(
-        self,
-        block_out_channels: tuple[int, ...] = (3,) * 5,  # noqa: ARG002 - read off the config, as are the others
-        latent_channels: int = 3,  # noqa: ARG002
-        scaling_factor: float = 1.0,  # noqa: ARG002
-    ) -> None:
-        super().__init__()
-        # A model without any tensor has no device and no dtype, which pipelines ask for.
-        self.register_buffer("anchor", torch.zeros(1))
-
-    def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
-        """Latents [batch, 3, h, w] to pictures [batch, 3, 16 h, 16 w], both in [-1, 1]."""
-        factor = 2 ** (len(self.config.block_out_channels) - 1)
-        picture = F.interpolate(z, scale_factor=factor, mode="nearest")
-        return DecoderOutput(sample=picture) if return_dict else (picture,)
+    autoencoder = AutoencoderTiny(
+        encoder_block_out_channels=(3,) * _STAGES,
+        decoder_block_out_channels=(3,) * _STAGES,
+        num_encoder_blocks=(0,) * _STAGES,
+        num_decoder_blocks=(0,) * _STAGES,
+        latent_channels=3,
+        scaling_factor=_SCALING,
+    )
+    convolutions = [layer for layer in autoencoder.decoder.layers if isinstance(layer, nn.Conv2d)]
+    with torch.no_grad():
+        for parameter in autoencoder.parameters():
+            parameter.zero_()
+        for convolution in convolutions:
+            convolution.weight[range(3), range(3), 1, 1] = 1
+        convolutions[0].weight.mul_(_SCALING)
+        convolutions[0].bias.fill_(_LIFT)
+        # The decoder ends with 2 y - 1.
+        convolutions[-1].weight.mul_(0.5)
+        convolutions[-1].bias.fill_((1 - _LIFT) / 2)
+    return autoencoder

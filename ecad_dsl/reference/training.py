@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, PixArtTransformer2DModel
+from diffusers import DDIMScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 from diffusers.models.attention_processor import AttnProcessor
 from rich.console import Console
 from rich.progress import Progress
@@ -27,7 +27,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from ecad_dsl.models import load_spec
 from ecad_dsl.reference import captions, scenes
 from ecad_dsl.reference.pipeline import ReferencePipeline
-from ecad_dsl.reference.pixels import PixelVAE
+from ecad_dsl.reference.pixels import pixel_autoencoder
 from ecad_dsl.reference.reader import Reader, parameters_of
 from ecad_dsl.reference.spoil import spoil
 
@@ -150,7 +150,7 @@ def build_pipeline() -> ReferencePipeline:
         set_alpha_to_one=True,
         timestep_spacing="trailing",
     )
-    return ReferencePipeline(tokenizer, text_encoder, PixelVAE(), transformer, scheduler)
+    return ReferencePipeline(tokenizer, text_encoder, pixel_autoencoder(), transformer, scheduler)
 
 
 def _start_like_dit(transformer: PixArtTransformer2DModel) -> None:
@@ -268,13 +268,22 @@ def _restore(checkpoint: Path, state: dict[str, Any], average: dict[str, Tensor]
 
 
 def save_pipeline(pipe: ReferencePipeline, folder: Path) -> None:
-    """Writes the pipeline as diffusers does, weights in half precision, loadable by DiffusionPipeline."""
-    pipe.transformer.to(torch.float16).save_pretrained(folder / "transformer")
-    pipe.text_encoder.to(torch.float32).save_pretrained(folder / "text_encoder")
-    pipe.vae.save_pretrained(folder / "vae")
-    pipe.tokenizer.save_pretrained(folder / "tokenizer")
-    pipe.scheduler.save_pretrained(folder / "scheduler")
-    pipe.save_config(folder)
+    """Write the pipeline as diffusers' own class, the transformer in half precision: DiffusionPipeline loads it."""
+    pipe.transformer.set_default_attn_processor()
+    pipe.transformer.to(torch.float16)
+    _lengthen_positions(pipe.text_encoder, 120)
+    PixArtAlphaPipeline(**pipe.components).save_pretrained(folder)
+
+
+def _lengthen_positions(text_encoder: CLIPTextModel, length: int) -> None:
+    """Let the text encoder take the padding that PixArtAlphaPipeline adds by default; it is masked everywhere."""
+    embedding = text_encoder.get_submodule("embeddings")
+    known = embedding.position_embedding.weight.data
+    longer = nn.Embedding(length, known.shape[1])
+    longer.weight.data = torch.cat([known, known.new_zeros(length - len(known), known.shape[1])])
+    embedding.position_embedding = longer
+    embedding.register_buffer("position_ids", torch.arange(length)[None], persistent=False)
+    text_encoder.config.max_position_embeddings = length
 
 
 def _progress(title: str, steps: range, total: int | None = None) -> Iterator[int]:

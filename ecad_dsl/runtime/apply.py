@@ -14,7 +14,7 @@ from ecad_dsl.models import ModelSpec
 from ecad_dsl.runtime.clock import Clock, SchedulerClock, TimestepClock
 from ecad_dsl.runtime.executor import Executor
 from ecad_dsl.runtime.inspect import find_transformer, inspect
-from ecad_dsl.schedule.compile import compile  # noqa: A004
+from ecad_dsl.schedule.compile import compile
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import load
 

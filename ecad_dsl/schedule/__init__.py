@@ -1,9 +1,9 @@
 """Schedules: compiled from programs, kept as bits, seen as masks, priced in multiply-accumulates."""
 
-from ecad_dsl.schedule.compile import CompileError, check, compile  # noqa: A004
+from ecad_dsl.schedule.compile import CompileError, check, compile
 from ecad_dsl.schedule.cost import Cost, CostTable, cost, cost_table
 from ecad_dsl.schedule.schedule import Schedule
-from ecad_dsl.schedule.source import format, load, parse, rewrite_aliases  # noqa: A004
+from ecad_dsl.schedule.source import format, load, parse, rewrite_aliases
 
 __all__ = [
     "CompileError",

@@ -36,7 +36,7 @@ def load(path: str | PathLike[str]) -> tree.Program:
     return parse(data, str(path))
 
 
-def format(program: tree.Program) -> str:  # noqa: A001
+def format(program: tree.Program) -> str:
     """The canonical text of a program. Aliases become the model's own names if the program names a known model."""
     if program.model in spec_names():
         program = rewrite_aliases(program, load_spec(program.model))

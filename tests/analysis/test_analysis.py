@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
+from ecad_dsl.analysis.report import write_report
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pymoo.indicators.hv import HV
 
 from ecad_dsl import EcadError
-from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
-from ecad_dsl.analysis.report import write_report
 from ecad_dsl.evolution.search import evolve
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import Entry, Measured

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.language import Components, Let, Meta, Name, Percent, Program, Rule, format, parse  # noqa: A004
+from ecad_dsl.language import Components, Let, Meta, Name, Percent, Program, Rule, format, parse
 from ecad_dsl.language.formatter import WIDTH
 from ecad_dsl.language.tree import Action
 from tests.strategies import programs

@@ -33,7 +33,7 @@ from ecad_dsl.language import (
     Rule,
     ScheduleSyntaxError,
     StepRange,
-    format,  # noqa: A004
+    format,
     parse,
 )
 from ecad_dsl.language.tree import Action

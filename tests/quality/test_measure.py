@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.measure import Entry, Sampler, measure, paired_seconds
+from ecad_dsl.quality.measure import Entry, measure, paired_seconds, reference_sampler
 from ecad_dsl.quality.prompts import calibration, held_out, states_held_out_pair
 from ecad_dsl.reference.pipeline import ReferencePipeline
 from ecad_dsl.schedule import compile, parse
@@ -27,10 +27,10 @@ def test_another_seed_gives_other_prompts_and_the_same_seed_the_same() -> None:
 
 def test_a_sampler_draws_the_same_pictures_again_whatever_its_batch(pipe: ReferencePipeline) -> None:
     schedule = compile(parse("cache all every 2 steps"), SPEC, 4)
-    whole = Sampler(pipe, calibration(5)).pictures(schedule)
-    parts = Sampler(pipe, calibration(5), batch=2).pictures(schedule)
+    whole = reference_sampler(pipe, calibration(5)).pictures(schedule)
+    parts = reference_sampler(pipe, calibration(5), batch=2).pictures(schedule)
     assert torch.allclose(whole, parts, atol=1e-4)
-    assert torch.equal(whole, Sampler(pipe, calibration(5)).pictures(schedule))
+    assert torch.equal(whole, reference_sampler(pipe, calibration(5)).pictures(schedule))
 
 
 def test_measured_entries_keep_their_order_and_their_rounds(pipe: ReferencePipeline) -> None:
@@ -38,7 +38,7 @@ def test_measured_entries_keep_their_order_and_their_rounds(pipe: ReferencePipel
         Entry("none", "none", compile(parse(""), SPEC, 3)),
         Entry("half", "baseline", compile(parse("cache all every 3 steps"), SPEC, 3)),
     ]
-    sampler = Sampler(pipe, calibration(2))
+    sampler = reference_sampler(pipe, calibration(2))
     done: list[str] = []
     none, half = measure(sampler, entries, timer=sampler, rounds=3, on_done=done.append)
     assert (none.entry.name, half.entry.name) == ("none", "half")
@@ -52,5 +52,5 @@ def test_measured_entries_keep_their_order_and_their_rounds(pipe: ReferencePipel
 def test_rounds_alternate_their_order(pipe: ReferencePipeline) -> None:
     runs: list[str] = []
     schedules = {"a": compile(parse("reuse all"), SPEC, 2), "b": compile(parse("reuse ffn"), SPEC, 2)}
-    paired_seconds(Sampler(pipe, calibration(1)), schedules, rounds=2, on_run=runs.append)
+    paired_seconds(reference_sampler(pipe, calibration(1)), schedules, rounds=2, on_run=runs.append)
     assert runs == ["a", "b", "a", "b", "b", "a"]

@@ -8,7 +8,7 @@ import pytest
 
 from ecad_dsl.language import TITLES, Action, Components, FirstBlocks, Percent, Program, Range, Rule, render
 from ecad_dsl.models import ModelSpec, load_spec
-from ecad_dsl.schedule import CompileError, check, compile, parse  # noqa: A004
+from ecad_dsl.schedule import CompileError, check, compile, parse
 
 PIXART = load_spec("pixart-alpha")
 CASES = (Path(__file__).parent / "fixtures" / "check.txt").read_text(encoding="utf-8").split("===\n")

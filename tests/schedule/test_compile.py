@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecad_dsl.language import Program
 from ecad_dsl.models import ModelSpec, load_spec
-from ecad_dsl.schedule import Schedule, compile, parse  # noqa: A004
+from ecad_dsl.schedule import Schedule, compile, parse
 from tests.schedule.interpreter import Cell, Interpreter
 from tests.strategies import programs_for
 

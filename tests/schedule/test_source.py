@@ -9,7 +9,7 @@ import pytest
 from ecad_dsl import schedules
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import load_spec, spec_names
-from ecad_dsl.schedule import check, compile, format, load, parse, rewrite_aliases  # noqa: A004
+from ecad_dsl.schedule import check, compile, format, load, parse, rewrite_aliases
 
 
 def test_load_reads_a_file(tmp_path: Path) -> None:
