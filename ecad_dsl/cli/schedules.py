@@ -155,7 +155,7 @@ def _heat_map(schedule: Schedule) -> list[str]:
     total = schedule.steps * schedule.spec.cells
     share = schedule.recomputed / total
     lines = [
-        f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed, {share:.1%}"
+        f"{schedule.spec.title}, {schedule.steps} steps: {share:.1%} recomputed ({schedule.recomputed:,} of {total:,} cells)"
     ]
     ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
     for stack in schedule.spec.stacks:

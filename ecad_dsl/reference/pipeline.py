@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import PixArtAlphaPipeline
 from diffusers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from ecad_dsl.reference.captions import TOKENS
 from ecad_dsl.reference.reader import Reader
@@ -41,11 +42,13 @@ def load_reference(folder: Path = WEIGHTS / "pipeline") -> ReferencePipeline:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     try:
         pipe: ReferencePipeline = ReferencePipeline.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, low_cpu_mem_usage=False
         )
     finally:
+        transformers_logging.enable_progress_bar()
         logging.enable_progress_bar()
         logging.set_verbosity(verbosity)
     pipe.set_progress_bar_config(disable=True)
