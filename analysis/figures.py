@@ -58,6 +58,7 @@ def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
         axis.invert_yaxis()
         axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
         axis.tick_params(labelsize=7)
+        _tick_cells(axis, schedule.steps, stack.blocks)
         if index == 0:
             axis.set_ylabel("block", fontsize=8)
         if place == rows - 1:
@@ -89,6 +90,11 @@ def pareto_plot(table: pd.DataFrame, path: Path, title: str = "") -> None:
             for _, line in lines.iterrows():
                 at = (100 * line["macs_share"], line["reward"])
                 axis.annotate(line["name"], at, (5, -10), textcoords="offset points", fontsize=7, color=colour)
+    # Schedules that spoil everything would squeeze those that anybody would use into one line.
+    hand_made = table[table["group"] != "evolved"]
+    if len(hand_made):
+        floor = float(hand_made["reward_low"].min())
+        axis.set_ylim(bottom=floor - 0.1 * (float(table["reward_high"].max()) - floor))
     axis.set_xlabel("MACs, % of recomputing everything")
     axis.set_ylabel("mean reward")
     axis.grid(alpha=0.25)
@@ -115,6 +121,13 @@ def picture_grid(rows: Sequence[tuple[str, Any]], captions: Sequence[str], path:
     for caption, axis in zip(captions, axes[0], strict=True):
         axis.set_title(fill(caption, 18), fontsize=6.5, color=INK)
     _save(figure, path)
+
+
+def _tick_cells(axis: Any, steps: int, blocks: int) -> None:
+    """Numbers below the middle of cells, not between them."""
+    for set_ticks, count in ((axis.set_xticks, steps), (axis.set_yticks, blocks)):
+        numbers = range(0, count, max(1, -(-count // 10)))
+        set_ticks([number + 0.5 for number in numbers], [str(number) for number in numbers])
 
 
 def _two_colours() -> Any:

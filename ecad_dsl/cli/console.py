@@ -64,7 +64,8 @@ def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str
     """A table on standard output: the first column to the left, figures to the right."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    out.print(f"\n[bold]{title}[/]")
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     for line in lines:

@@ -83,12 +83,14 @@ def _watch(search: Iterable[Progress], settings: dict[str, int]) -> tuple[Candid
 
 
 def _headline(progress: Progress) -> str:
-    text = f"generation {progress.generation}/{progress.generations}, front of {len(progress.front)}"
-    if progress.front:
-        cheapest, best = progress.front[0], progress.front[-1]
-        text += (
-            f": {cheapest.reward:.2f} at {cheapest.macs / 1e9:.2f} GMACs to {best.reward:.2f} at {best.macs / 1e9:.2f}"
-        )
+    """Short enough for a line of 80 characters: the best reward, and the best at half the MACs and at a third."""
+    from ecad_dsl.schedule import cost
+
+    def best(share: float) -> str:
+        rewards = [c.reward for c in progress.front if 1 - cost(c.schedule).saved <= share]
+        return f"{max(rewards):.2f}" if rewards else "-"
+
+    text = f"gen {progress.generation}/{progress.generations}: reward {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
     return text + (f", {progress.failed} failed" if progress.failed else "")
 
 

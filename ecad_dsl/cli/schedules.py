@@ -154,9 +154,8 @@ def _heat_map(schedule: Schedule) -> list[str]:
     """Lines of rich markup, two characters a step."""
     total = schedule.steps * schedule.spec.cells
     share = schedule.recomputed / total
-    lines = [
-        f"{schedule.spec.title}, {schedule.steps} steps: {share:.1%} recomputed ({schedule.recomputed:,} of {total:,} cells)"
-    ]
+    counts = f"{schedule.recomputed:,} of {total:,} cells"
+    lines = [f"{schedule.spec.title}, {schedule.steps} steps: {counts} recomputed ({share:.1%})"]
     ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
     for stack in schedule.spec.stacks:
         size, offset = len(stack.components), schedule.spec.offsets[stack.name]

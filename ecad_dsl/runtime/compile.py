@@ -11,9 +11,7 @@ from ecad_dsl.schedule import Schedule
 from ecad_dsl.schedule import compile as compile_for_spec
 
 
-def compile(
-    program: Program, model: str | ModelSpec | Any | None = None, steps: int | None = None
-) -> Schedule:
+def compile(program: Program, model: str | ModelSpec | Any | None = None, steps: int | None = None) -> Schedule:
     """As :func:`ecad_dsl.schedule.compile`; ``model`` may also be the pipeline or transformer itself.
 
     Raises:

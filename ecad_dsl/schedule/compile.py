@@ -17,9 +17,7 @@ class CompileError(DiagnosticError):
     """The program does not fit the model or the steps. ``diagnostics`` holds every mistake, and the warnings."""
 
 
-def compile(
-    program: tree.Program, model: str | ModelSpec | None = None, steps: int | None = None
-) -> Schedule:
+def compile(program: tree.Program, model: str | ModelSpec | None = None, steps: int | None = None) -> Schedule:
     """The schedule of a program on a model, for a number of steps.
 
     Args:
