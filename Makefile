@@ -1,4 +1,4 @@
-# Every target creates .venv from a bare checkout: Python 3.10 or newer is all that is needed.
+# Every target creates .venv from a bare checkout: Python 3.11 or newer is all that is needed.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ecad_dsl.evolution.search import Candidate
 from ecad_dsl.quality.measure import Array, Measured
 
 RESAMPLES = 2000
@@ -18,7 +21,8 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
 
     ``reward_low`` and ``reward_high`` bound the mean over prompts, ``change_low`` and ``change_high`` the mean
     difference to the reference on the same prompts: 95 % percentile bootstrap over prompts, 2,000 resamples.
-    ``speedup`` is the median of the paired ratios of time; ``macs_speedup`` what the MACs promise.
+    ``speedup`` is the median of the ratios to the plain pipeline's time, ``speedup_low`` and ``speedup_high`` the
+    smallest and largest; ``macs_speedup`` is what the MACs promise.
     """
     base = next(m for m in measured if m.entry.name == reference)
     lines = []
@@ -26,7 +30,7 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
         low, high = interval(m.rewards)
         change = m.rewards - base.rewards
         change_low, change_high = interval(change)
-        ratios = [b / s for b, s in zip(base.seconds, m.seconds, strict=True)]
+        ratios = [plain / cached for plain, cached in m.seconds]
         lines.append(
             {
                 "name": m.entry.name,
@@ -40,8 +44,10 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
                 "change": change.mean(),
                 "change_low": change_low,
                 "change_high": change_high,
-                "ms_per_image": 1000 * median(m.seconds) / m.batch if m.seconds else float("nan"),
-                "speedup": median(ratios) if ratios else float("nan"),
+                "ms_per_image": 1000 * median(cached for _, cached in m.seconds) / m.batch if m.seconds else nan,
+                "speedup": median(ratios) if ratios else nan,
+                "speedup_low": min(ratios, default=nan),
+                "speedup_high": max(ratios, default=nan),
                 "macs_speedup": base.macs / m.macs,
             }
         )
@@ -61,3 +67,35 @@ def share_above(one: Array, other: Array) -> float:
     random = np.random.default_rng(0)
     chosen = random.integers(len(one), size=(RESAMPLES, len(one)))
     return float((one[chosen].mean(1) > other[chosen].mean(1)).mean())
+
+
+def match(front: Sequence[Candidate], macs: int) -> Candidate | None:
+    """The evolved candidate to set against a rival of this many MACs: the best that costs no more.
+
+    Best on the calibration prompts: choosing on held-out ones would flatter it. Candidates of the first population
+    were written by hand and do not count.
+    """
+    bred = [candidate for candidate in front if candidate.generation > 0 and candidate.macs <= macs]
+    return max(bred, key=lambda candidate: candidate.reward, default=None)
+
+
+def verdict(rival: Measured, evolved: Measured | None) -> dict[str, Any]:
+    """What an evolved schedule gained over a rival on the same prompts: mean, 95 % interval, MACs.
+
+    ``dominates``: no more MACs and the higher mean reward; ``surely``: the interval lies above zero, too.
+    """
+    if evolved is None:
+        return {"rival": rival.entry.name, "evolved": None, "dominates": False, "surely": False}
+    gain = evolved.rewards - rival.rewards
+    low, high = interval(gain)
+    dominates = bool(gain.mean() > 0 and evolved.macs <= rival.macs)
+    return {
+        "rival": rival.entry.name,
+        "evolved": evolved.entry.name,
+        "gain": float(gain.mean()),
+        "low": low,
+        "high": high,
+        "fewer_macs": 1 - evolved.macs / rival.macs,
+        "dominates": dominates,
+        "surely": dominates and low > 0,
+    }

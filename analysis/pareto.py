@@ -8,13 +8,8 @@ import pandas as pd
 def front(table: pd.DataFrame, cost: str = "macs", gain: str = "reward") -> pd.DataFrame:
     """The lines that no other line beats: none is as cheap and better, or as good and cheaper. Cheapest first."""
     ordered = table.sort_values([cost, gain], ascending=[True, False])
-    best = ordered[gain].cummax().shift(fill_value=float("-inf"))
+    best = ordered[gain].astype(float).cummax().shift(fill_value=float("-inf"))
     return ordered[ordered[gain] > best]
-
-
-def dominates(one: pd.Series, other: pd.Series) -> bool:
-    """Whether ``one`` costs no more MACs than ``other`` and has the higher reward."""
-    return bool(one["macs"] <= other["macs"] and one["reward"] > other["reward"])
 
 
 def hypervolume(table: pd.DataFrame, worst_macs: float, worst_reward: float) -> float:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-
 from ecad_dsl.analysis.compare import interval, share_above
+
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import Array, reference_sampler
 from ecad_dsl.quality.prompts import held_out
@@ -48,8 +48,8 @@ def main() -> None:
         report[chain] = described(rewards)
     pictures = sampler.pictures(compile(parse(""), spec, 20))
     accuracy = attribute_accuracy(pictures, prompts.prompts)
-    report["attributes drawn right"] = float(accuracy.mean())
-    print(f"attributes drawn right, 20 steps, no cache: {accuracy.mean():.1%}")
+    report["attributes drawn right"] = accuracy
+    print(f"attributes drawn right, 20 steps, no cache: {accuracy:.1%}")
     report["damage"] = damage(pictures, prompts.prompts)
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
 

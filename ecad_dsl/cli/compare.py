@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecad_dsl.cli.console import Files, JsonOption, out, print_json, print_table, progress_bar, read, writable_folder
+from ecad_dsl.cli.console import (
+    Files,
+    JsonOption,
+    SeedOption,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    read,
+    writable_folder,
+)
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -27,7 +37,7 @@ def compare(
     files: Files,
     steps: Annotated[int, typer.Option("--steps", "-s", min=2, help="Steps of portable programs and baselines.")] = 20,
     prompts: Annotated[int, typer.Option(min=2, help="Held-out prompts.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Other prompts and noise for another seed.")] = 0,
+    seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png or .svg.")] = None,
@@ -77,27 +87,31 @@ def measure_all(
     pipe: ReferencePipeline, entries: Sequence[Entry], prompts: int, seed: int, rounds: int
 ) -> list[Measured]:
     """Every entry on held-out prompts, with a progress bar; timed in batches of 4 pictures."""
+    from rich.markup import escape
+
     from ecad_dsl.quality.measure import measure, reference_sampler
     from ecad_dsl.quality.prompts import held_out
 
     sampler = reference_sampler(pipe, held_out(prompts, seed))
     timer = reference_sampler(pipe, held_out(4, seed), batch=4) if rounds else None
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(entries) * (1 + (rounds + 1 if rounds else 0)))
+        task = bar.add_task("measuring", total=len(entries) + rounds)
 
         def advance(name: str) -> None:
-            bar.update(task, advance=1, description=f"measuring {name}")
+            bar.update(task, advance=1, description=f"measuring {escape(name)}")
 
         return measure(sampler, entries, timer, rounds, advance)
 
 
 def print_comparison(result: pd.DataFrame, title: str) -> None:
     """The comparison table in the terminal."""
+    from rich.markup import escape
+
     lines = []
     for _, line in result.sort_values("macs").iterrows():
         mark = ("[bold]", "[/]") if line["group"] == "evolved" else ("", "")
         cells = (
-            line["name"],
+            escape(line["name"]),
             f"{line['steps']}",
             f"{line['macs_share']:.1%}",
             f"{line['reward']:+.3f}",

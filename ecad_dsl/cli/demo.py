@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecad_dsl.cli.compare import measure_all, print_comparison
-from ecad_dsl.cli.console import err, out, writable_folder
+from ecad_dsl.cli.console import SeedOption, err, out, writable_folder
 from ecad_dsl.cli.evolve import print_front, search
 
 if TYPE_CHECKING:
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from ecad_dsl.evolution.search import Candidate
     from ecad_dsl.quality.measure import Entry, Measured
     from ecad_dsl.reference.pipeline import ReferencePipeline
-    from ecad_dsl.schedule import Schedule
 
 STEPS = 20
 LEFT_OUT = ("deepcache-middle", "delta-dit", "pab", "tgate-25", "tgate-75")
 """Baselines that `ecad compare` measures and the demo has no time for."""
 RIVALS = ("fora-2", "fora-3", "fora-4", "7 steps")
-"""Baselines that are each answered by the evolved schedule of no more MACs."""
+"""Baselines that are each answered by the best evolved schedule of no more MACs."""
 JUDGED = 6
-"""Of the evolved front, this many are judged, evenly spread over its costs."""
+"""Beside these, this many of the evolved front are judged, evenly spread over its costs."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,11 +37,11 @@ def demo(
     output: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the run, the pictures and the report.")
     ] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of all prompts.")] = 0,
+    seed: SeedOption = 0,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 18,
     generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 11,
-    prompts: Annotated[int, typer.Option(min=1, help="Calibration prompts.")] = 16,
-    judge_prompts: Annotated[int, typer.Option(min=2, help="Held-out prompts.")] = 64,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 16,
+    judge_prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of paired timing.")] = 3,
 ) -> None:
     """Evolve readable schedules on the built-in model in a few minutes, and compare them with hand-made ones."""
@@ -61,53 +60,38 @@ def demo(
 
 
 def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, rounds: int) -> None:
-    """Measure the front and the baselines on held-out prompts; write table, figures and report."""
+    """Measure the front and the baselines on held-out prompts; write and print what came of it."""
+    from ecad_dsl.analysis import compare
     from ecad_dsl.analysis.baselines import baselines
-    from ecad_dsl.analysis.compare import table
-    from ecad_dsl.analysis.figures import heat_map, pareto_plot
-    from ecad_dsl.files import write_text
-    from ecad_dsl.quality.measure import Entry
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
+    from ecad_dsl.schedule import cost
 
     pipe = load_reference()
     hand_made = [entry for entry in baselines(inspect(pipe), STEPS) if entry.name not in LEFT_OUT]
-    rivals = {entry.name: entry for entry in hand_made if entry.name in RIVALS}
-    matches = {name: _match(front, rival) for name, rival in rivals.items()}
-    chosen = {id(c): c for c in [*_spread(front), *matches.values()] if c is not None}
-    evolved = [Entry(_name(c), "evolved", c.schedule) for c in chosen.values()]
-    measured = measure_all(pipe, [*hand_made, *evolved], prompts, seed, rounds)
-    result = table(measured)
-    write_text(folder / "comparison.csv", result.to_csv(index=False))
-    pareto_plot(result, folder / "pareto.png", f"The reference model, {prompts} held-out prompts, 95 % intervals")
-    print_comparison(result, f"{prompts} held-out prompts that the search has not seen")
-    verdicts = [_verdict(measured, rival, _name(match)) for rival, match in matches.items() if match is not None]
-    write_text(folder / "verdicts.json", json.dumps(verdicts, indent=2) + "\n")
-    notes = [_in_words(verdict) for verdict in verdicts]
-    for note in notes:
-        out.print(note, markup=False, soft_wrap=True)
-    best = matches["fora-3"] or front[-1]
-    heat_map(best.schedule, folder / "schedule.png", f"evolved: {_name(best)}")
-    _draw_grid(folder, pipe, rivals["fora-3"].schedule, best, seed)
-    _write_report(folder, result, notes, front)
-    for name in ("report.html", "pareto.png", "pictures.png", "schedule.png", "comparison.csv", "front/"):
-        out.print(f"  {folder / name}{'/' if name.endswith('/') else ''}", markup=False, soft_wrap=True)
-
-
-def _match(front: Sequence[Candidate], rival: Entry) -> Candidate | None:
-    """The candidate that costs no more than the rival and is the best on the calibration prompts."""
-    from ecad_dsl.schedule import cost
-
-    limit = cost(rival.schedule).macs
-    return max((c for c in front if c.macs <= limit), key=lambda c: c.reward, default=None)
-
-
-def _spread(front: Sequence[Candidate]) -> list[Candidate]:
-    # Below a reward of 0 there are no pictures worth judging.
-    good = [c for c in front if c.reward > 0] or list(front)
-    if len(good) <= JUDGED:
-        return good
-    return [good[round(i * (len(good) - 1) / (JUDGED - 1))] for i in range(JUDGED)]
+    matches = {
+        entry.name: compare.match(front, cost(entry.schedule).macs) for entry in hand_made if entry.name in RIVALS
+    }
+    evolved = {_name(c): c for c in [*_spread(front), *matches.values()] if c is not None}
+    measured = measure_all(pipe, [*hand_made, *map(_entry, evolved.values())], prompts, seed, rounds)
+    by_name = {m.entry.name: m for m in measured}
+    verdicts = [
+        compare.verdict(by_name[rival], None if match is None else by_name[_name(match)])
+        for rival, match in matches.items()
+    ]
+    _write(folder, compare.table(measured), verdicts, front, prompts)
+    _draw_grid(folder, pipe, by_name, verdicts, seed)
+    _write_report(folder, compare.table(measured), verdicts, front)
+    for name in (
+        "report.html",
+        "pareto.png",
+        "pictures.png",
+        "schedule.png",
+        "comparison.csv",
+        "verdicts.json",
+        "front",
+    ):
+        out.print(f"  {folder / name}", markup=False, soft_wrap=True)
 
 
 def _name(candidate: Candidate) -> str:
@@ -116,65 +100,88 @@ def _name(candidate: Candidate) -> str:
     return file_name(candidate).removesuffix(".ecad")
 
 
-def _verdict(measured: Sequence[Measured], rival: str, name: str) -> dict[str, Any]:
-    """What an evolved schedule, chosen on the calibration prompts, gained over a rival on the held-out ones."""
-    from ecad_dsl.analysis.compare import interval
+def _entry(candidate: Candidate) -> Entry:
+    from ecad_dsl.quality.measure import Entry
 
-    by_name = {m.entry.name: m for m in measured}
-    one, other = by_name[name], by_name[rival]
-    gain = one.rewards - other.rewards
-    low, high = interval(gain)
-    macs = 1 - one.macs / other.macs
-    return {
-        "evolved": name, "rival": rival, "gain": float(gain.mean()), "low": low, "high": high, "fewer_macs": macs,
-        "dominates": bool(gain.mean() > 0 and one.macs <= other.macs),
-    }  # fmt: skip
+    return Entry(_name(candidate), "evolved", candidate.schedule)
+
+
+def _spread(front: Sequence[Candidate]) -> list[Candidate]:
+    """Evolved candidates worth judging: below a reward of 0 there are no pictures to look at."""
+    good = [c for c in front if c.reward > 0 and c.generation > 0]
+    if len(good) <= JUDGED:
+        return good
+    return [good[round(i * (len(good) - 1) / (JUDGED - 1))] for i in range(JUDGED)]
+
+
+def _write(
+    folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], front: Sequence[Candidate], prompts: int
+) -> None:
+    """The comparison as table, plot and verdicts, and the heat map of the schedule set against FORA 3."""
+    from ecad_dsl.analysis.figures import heat_map, pareto_plot
+    from ecad_dsl.files import write_text
+
+    write_text(folder / "comparison.csv", table.to_csv(index=False))
+    write_text(folder / "verdicts.json", json.dumps(list(verdicts), indent=2) + "\n")
+    pareto_plot(table, folder / "pareto.png", f"The reference model, {prompts} held-out prompts, 95 % intervals")
+    print_comparison(table, f"{prompts} held-out prompts that the search has not seen")
+    for verdict in verdicts:
+        out.print(_in_words(verdict), markup=False, soft_wrap=True)
+    answer = next((v["evolved"] for v in verdicts if v["rival"] == "fora-3"), None)
+    shown = next((c for c in front if _name(c) == answer), front[-1])
+    heat_map(shown.schedule, folder / "schedule.png", _name(shown))
 
 
 def _in_words(verdict: Mapping[str, Any]) -> str:
+    if verdict["evolved"] is None:
+        return f"nothing evolved costs as little as {verdict['rival']}"
     return (
         "{evolved} against {rival}: reward {gain:+.3f} (95 % interval {low:+.3f} to {high:+.3f}), "
         "{fewer_macs:.1%} fewer MACs"
     ).format(**verdict)
 
 
-def _draw_grid(folder: Path, pipe: ReferencePipeline, fora: Schedule, best: Candidate, seed: int) -> None:
+def _draw_grid(
+    folder: Path,
+    pipe: ReferencePipeline,
+    measured: Mapping[str, Measured],
+    verdicts: Sequence[Mapping[str, Any]],
+    seed: int,
+) -> None:
+    """The same captions and noise without a cache, with FORA 3, with its evolved answer, and with fewer steps."""
     from ecad_dsl.analysis.figures import picture_grid
     from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import held_out
-    from ecad_dsl.schedule import Schedule
 
+    answer = next((v["evolved"] for v in verdicts if v["rival"] == "fora-3"), None)
+    names = {"none": "no cache", "fora-3": "FORA 3", answer: f"evolved\n{answer}", "7 steps": "7 steps"}
     prompts = held_out(8, seed)
     sampler = reference_sampler(pipe, prompts)
-    spec = best.schedule.spec
-    everything = (1 << spec.cells) - 1
-    fewer = max(1, round(best.schedule.steps * best.macs / _full(best.schedule)))
-    rows = {
-        "no cache": Schedule(spec, (everything,) * STEPS),
-        "FORA 3": fora,
-        f"evolved\n({_name(best)})": best.schedule,
-        f"{fewer} steps": Schedule(spec, (everything,) * fewer),
-    }
-    pictures = [(label, sampler.pictures(schedule).numpy()) for label, schedule in rows.items()]
-    picture_grid(pictures, prompts.prompts, folder / "pictures.png")
+    rows = [
+        (f"{label}\n({m.macs / measured['none'].macs:.0%} of MACs)", sampler.pictures(m.entry.schedule).numpy())
+        for name, label in names.items()
+        if (m := measured.get(str(name))) is not None
+    ]
+    picture_grid(rows, prompts.prompts, folder / "pictures.png")
 
 
-def _full(schedule: Schedule) -> float:
-    from ecad_dsl.schedule import cost
-
-    result = cost(schedule)
-    return result.macs / (1 - result.saved)
-
-
-def _write_report(folder: Path, result: pd.DataFrame, notes: Sequence[str], front: Sequence[Candidate]) -> None:
+def _write_report(
+    folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], front: Sequence[Candidate]
+) -> None:
     from ecad_dsl.analysis.report import write_report
     from ecad_dsl.evolution.search import file_name
 
     figures = {
         "Reward against MACs": folder / "pareto.png",
         "The same captions and noise under each schedule": folder / "pictures.png",
-        "An evolved schedule": folder / "schedule.png",
+        "The schedule set against FORA 3": folder / "schedule.png",
     }
     programs = {file_name(c): (folder / "front" / file_name(c)).read_text(encoding="utf-8") for c in front}
-    title = "Schedules evolved on the reference model"
-    write_report(folder / "report.html", title=title, notes=notes, table=result, figures=figures, programs=programs)
+    write_report(
+        folder / "report.html",
+        title="Schedules evolved on the reference model",
+        notes=[_in_words(verdict) for verdict in verdicts],
+        table=table,
+        figures=figures,
+        programs=programs,
+    )

@@ -58,7 +58,12 @@ def search(folder: Path, settings: dict[str, int]) -> tuple[Candidate, ...]:
 
     problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"])
     options = {name: value for name, value in settings.items() if name not in {"prompts", "steps"}}
-    return _watch(evolve_on(problem, folder, **options), settings)
+    front = _watch(evolve_on(problem, folder, **options), settings)
+    if not front:
+        raise EcadError(
+            f"no candidate could be measured; ask the evaluations in {folder / 'run.sqlite'} for their errors"
+        )
+    return front
 
 
 def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:

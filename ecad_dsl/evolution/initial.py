@@ -35,17 +35,20 @@ def hand_made(space: Space) -> list[tuple[str, Rules]]:
     def tail(count: int) -> Rule:
         return Rule(Action.RECOMPUTE, everything, steps=LastSteps(count))
 
-    programs: list[tuple[str, Rules]] = [(f"FORA {n}", (fora(n),)) for n in (2, 3, 4, 5, 6)]
-    programs += [(f"FORA {n}, last {k} steps free", (fora(n), tail(k))) for n, k in ((3, 1), (4, 2), (6, 3), (8, 4))]
-    programs.append(("recompute everything", ()))
-    roles = [role for role in ("attn", "self", "cross", "ffn") if space.spec.select(role)]
+    def gate(percent: int) -> Rule:
+        return Rule(Action.REUSE, Components(("cross",)), steps=FromTo(max(1, space.steps * percent // 100)))
+
+    # Every family before the variations of any: a small population takes the first of them.
+    programs: list[tuple[str, Rules]] = [("recompute everything", ())]
+    programs += [(f"FORA {n}", (fora(n),)) for n in (2, 3, 4, 5, 6)]
+    if space.spec.select("cross"):
+        programs += [(f"TGATE {percent} %", (gate(percent),)) for percent in (50, 25, 75)]
+        programs.append(("FORA 2 with TGATE 50 %", (fora(2), gate(50))))
+    programs += [(f"FORA {n}, last {k} steps free", (fora(n), tail(k))) for n, k in ((3, 1), (4, 2), (6, 3))]
+    roles = [role for role in ("self", "cross", "ffn") if space.spec.select(role)]
     for role in roles:
         programs.append((f"{role} every 2 steps", (Rule(Action.CACHE, Components((role,)), every=Every(2)),)))
+    for role in roles:
         programs.append((f"FORA 3, {role} every 6", (fora(3), Rule(Action.CACHE, Components((role,)), every=Every(6)))))
-    if "cross" in roles:
-        for percent in (25, 50, 75):
-            gate = Rule(Action.REUSE, Components(("cross",)), steps=FromTo(max(1, space.steps * percent // 100)))
-            programs.append((f"TGATE {percent} %", (gate,)))
-            programs.append((f"FORA 2 with TGATE {percent} %", (fora(2), gate)))
     programs.append(("compute once", (Rule(Action.REUSE, everything),)))
     return programs

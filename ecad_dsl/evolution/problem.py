@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,9 +50,14 @@ class PipelineProblem:
 
     @property
     def settings(self) -> dict[str, str | int]:
-        prompts = self.sampler.prompts
-        first_seed = prompts.seeds[0]
-        return {"model": self.spec.name, "steps": self.steps, "prompts": len(prompts), "first_seed": first_seed}
+        sampler = self.sampler
+        asked = repr((sampler.prompts, getattr(sampler.reward, "__qualname__", ""), sorted(sampler.options.items())))
+        return {
+            "model": self.spec.name,
+            "steps": self.steps,
+            "prompts": len(sampler.prompts),
+            "asked": hashlib.sha256(asked.encode()).hexdigest(),
+        }
 
     def reward(self, schedule: Schedule) -> float:
         return float(self.sampler.rewards(schedule).mean())

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class Candidate:
     schedule: Schedule
     reward: float
     macs: int
+    generation: int
+    """0: one of the first population, which people wrote."""
+    edit: str
+    """What made it of its parents, or its name in the first population."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ def evolve(
         "generations": generations,
         "seed": seed,
         "max_rules": max_rules,
+        # Going on means going through the same search again, which another version may do differently.
+        "versions": {name: version(name) for name in ("ecad", "pymoo", "numpy")},
     }
     with RunStore(Path(run)) as store:
         store.keep_settings(settings)
@@ -132,6 +139,8 @@ def _evaluate(problem: Problem, genome: Genome, generation: int) -> Evaluation:
     try:
         measured = problem.reward(genome.schedule)
         reward, error = (measured, None) if math.isfinite(measured) else (None, f"the reward is {measured}")
+    except EcadError:  # a mistake of the user's, which every further candidate would repeat
+        raise
     except Exception as failure:  # one bad candidate must not stop a run of hours
         error = f"{type(failure).__name__}: {failure}"
     return Evaluation(
@@ -153,16 +162,18 @@ def _with_candidate(front: tuple[Candidate, ...], genome: Genome, evaluation: Ev
     if reward is None or any(c.reward >= reward and c.macs <= macs for c in front):
         return front
     kept = [c for c in front if c.reward > reward or c.macs < macs]
-    candidate = Candidate(Program(genome.rules), genome.schedule, reward, macs)
+    program = Program(genome.rules)
+    candidate = Candidate(program, genome.schedule, reward, macs, evaluation.generation, evaluation.edit)
     return tuple(sorted([*kept, candidate], key=lambda c: c.macs))
 
 
 def published(candidate: Candidate) -> Program:
     """The candidate's program with its model, steps and figures written on top."""
+    origin = f"evolved in generation {candidate.generation}" if candidate.generation else candidate.edit
     header = (
         Model(candidate.schedule.spec.name),
         Steps(candidate.schedule.steps),
-        Meta("title", f"evolved, {_share(candidate):.1%} of the MACs"),
+        Meta("title", f"{origin}: {_share(candidate):.1%} of the MACs"),
         Meta("macs", candidate.macs),
         Meta("calibration_reward", round(candidate.reward, 4)),
     )
@@ -170,8 +181,8 @@ def published(candidate: Candidate) -> Program:
 
 
 def file_name(candidate: Candidate) -> str:
-    """``macs-NN.NN.ecad``: percent of the MACs of recomputing everything."""
-    return f"macs-{100 * _share(candidate):05.2f}.ecad"
+    """``macs-NN.N-KEY.ecad``: percent of the MACs of recomputing everything, and the start of the schedule's key."""
+    return f"macs-{100 * _share(candidate):04.1f}-{candidate.schedule.key[:4]}.ecad"
 
 
 def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:

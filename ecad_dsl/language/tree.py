@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -35,7 +35,7 @@ MAX_DIGITS = 18
 MAX_INT = 10**MAX_DIGITS - 1
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What a rule does with its cells."""
 
     CACHE = "cache"

@@ -6,7 +6,7 @@ stays instant.
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -14,11 +14,6 @@ from importlib import resources
 from typing import Any
 
 from ecad_dsl.errors import EcadError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROLES = ("attn", "self", "cross", "ffn")
 """Names that every spec defines, so that portable programs can be written. A role may be empty."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ecad_dsl.errors import EcadError
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import Reward, reference_reward
 from ecad_dsl.reference.pipeline import ReferencePipeline
@@ -47,20 +48,30 @@ class Sampler:
         return self.reward(pictures, self.prompts.prompts).double().numpy()
 
     def seconds(self, schedule: Schedule) -> float:
-        """Wall-clock time of one batch of pictures, text encoding included."""
-        start = time.perf_counter()
-        self._draw(schedule, 0)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+        """Wall-clock time of one batch of pictures; text encoding and making the plan are part of it."""
+        return _seconds(lambda: self._draw(schedule, 0))
+
+    def plain_seconds(self, steps: int) -> float:
+        """The same for the pipeline as diffusers wrote it, under no schedule."""
+        return _seconds(lambda: self._call(steps, 0))
 
     def _draw(self, schedule: Schedule, start: int) -> Tensor:
+        with apply(self.pipe, schedule):
+            return self._call(schedule.steps, start)
+
+    def _call(self, steps: int, start: int) -> Tensor:
         chosen = slice(start, start + self.batch)
         noise = [torch.Generator().manual_seed(seed) for seed in self.prompts.seeds[chosen]]
         prompts = list(self.prompts.prompts[chosen])
-        with apply(self.pipe, schedule):
-            result = self.pipe(prompts, num_inference_steps=schedule.steps, generator=noise, **self.options)
-        return self.finish(result.images)
+        return self.finish(self.pipe(prompts, num_inference_steps=steps, generator=noise, **self.options).images)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def reference_sampler(pipe: ReferencePipeline, prompts: PromptSet, batch: int = 64) -> Sampler:
@@ -87,15 +98,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Measured:
-    """An entry as it was measured; rewards and times are paired with those of the entries measured beside it."""
+    """An entry as it was measured. Rewards are of the same prompts and noise in every row measured together."""
 
     entry: Entry
     macs: int
     """Of one picture."""
     rewards: Array
     """[prompts]"""
-    seconds: tuple[float, ...] = ()
-    """Of one batch, a figure for each round. Empty where no time was taken."""
+    seconds: tuple[tuple[float, float], ...] = ()
+    """For each round, a batch's time (under no schedule, under this one), taken one after the other."""
     batch: int = 1
     """Pictures in that batch."""
 
@@ -107,43 +118,51 @@ def measure(
     rounds: int = 5,
     on_done: Callable[[str], None] = lambda _: None,
 ) -> list[Measured]:
-    """Rewards of every entry on the sampler's prompts and, where a timer is given, seconds of its batch."""
-    rewards = {}
+    """Rewards of every entry on the sampler's prompts and, where a timer is given, times of its batch.
+
+    Times are compared with the pipeline under no schedule, at the first entry's number of steps.
+
+    Raises:
+        EcadError: two entries have the same name.
+    """
+    if len({entry.name for entry in entries}) < len(entries):
+        raise EcadError("two schedules to be measured have the same name; rename one of the files")
+    measured = []
     for entry in entries:
-        rewards[entry.name] = sampler.rewards(entry.schedule)
+        rewards = sampler.rewards(entry.schedule)
+        measured.append(Measured(entry, cost(entry.schedule).macs, rewards))
         on_done(entry.name)
-    seconds: dict[str, list[float]] = {}
-    if timer is not None:
-        seconds = paired_seconds(timer, {e.name: e.schedule for e in entries}, rounds, on_done)
-    return [
-        Measured(
-            e,
-            cost(e.schedule).macs,
-            rewards[e.name],
-            tuple(seconds.get(e.name, ())),
-            min(timer.batch, len(timer.prompts)) if timer else 1,
-        )
-        for e in entries
-    ]
+    if timer is None:
+        return measured
+    steps, batch = entries[0].schedule.steps, min(timer.batch, len(timer.prompts))
+    seconds = paired_seconds(timer, [entry.schedule for entry in entries], steps, rounds, on_done)
+    return [replace(m, seconds=tuple(pairs), batch=batch) for m, pairs in zip(measured, seconds, strict=True)]
 
 
 def paired_seconds(
     sampler: Sampler,
-    schedules: Mapping[str, Schedule],
-    rounds: int = 5,
-    on_run: Callable[[str], None] = lambda _: None,
-) -> dict[str, list[float]]:
-    """Seconds of one batch under each schedule, measured in turn ``rounds`` times after one run to warm up.
+    schedules: Sequence[Schedule],
+    steps: int,
+    rounds: int,
+    on_round: Callable[[str], None] = lambda _: None,
+) -> list[list[tuple[float, float]]]:
+    """For each schedule and round, seconds of one batch (under no schedule, under this one).
 
-    The order alternates from round to round, so that a machine whose speed drifts is equally unfair to all.
+    The two are neighbours in time and change places from round to round, so that a machine whose speed drifts does not
+    favour either. Everything runs once before, to warm up.
     """
-    names = list(schedules)
-    for name in names:
-        sampler.seconds(schedules[name])
-        on_run(name)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    sampler.plain_seconds(steps)
+    for schedule in schedules:
+        sampler.seconds(schedule)
+    pairs: list[list[tuple[float, float]]] = [[] for _ in schedules]
     for turn in range(rounds):
-        for name in names if turn % 2 == 0 else reversed(names):
-            seconds[name].append(sampler.seconds(schedules[name]))
-            on_run(name)
-    return seconds
+        for index, schedule in enumerate(schedules):
+            if turn % 2 == 0:
+                plain = sampler.plain_seconds(steps)
+                cached = sampler.seconds(schedule)
+            else:
+                cached = sampler.seconds(schedule)
+                plain = sampler.plain_seconds(steps)
+            pairs[index].append((plain, cached))
+        on_round(f"time, round {turn + 1} of {rounds}")
+    return pairs

@@ -21,14 +21,17 @@ class PromptSet:
         return len(self.prompts)
 
 
+# Each set has a million seeds to itself, so that no two sets share noise.
+
+
 def calibration(count: int, seed: int = 0) -> PromptSet:
     """Captions of scenes like those the reference model was trained on."""
-    return _captions("calibration", count, 1_000_000 + 10_000 * seed, held_out=False)
+    return _captions("calibration", count, (2 * seed + 1) * 1_000_000, held_out=False)
 
 
 def held_out(count: int, seed: int = 0) -> PromptSet:
     """Captions with pairs of shape and colour kept out of the reference model's training; other noise, too."""
-    return _captions("held-out", count, 2_000_000 + 10_000 * seed, held_out=True)
+    return _captions("held-out", count, (2 * seed + 2) * 1_000_000, held_out=True)
 
 
 def _captions(name: str, count: int, first_seed: int, held_out: bool) -> PromptSet:

@@ -37,14 +37,15 @@ def reference_reward(pictures: Tensor, prompts: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def attribute_accuracy(pictures: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Share of the stated attributes that the reader finds in each picture, [batch]."""
+def attribute_accuracy(pictures: Tensor, prompts: Sequence[str]) -> float:
+    """Share of all attributes that the prompts state which the reader finds in the pictures."""
     read = _read(pictures)
-    right = [
-        [bool(read[name][index].argmax() == value) for name, value in captions.read(prompt).items()]
+    found = [
+        bool(read[name][index].argmax() == value)
         for index, prompt in enumerate(prompts)
+        for name, value in captions.read(prompt).items()
     ]
-    return torch.tensor([sum(row) / max(1, len(row)) for row in right])
+    return sum(found) / max(1, len(found))
 
 
 def _read(pictures: Tensor) -> dict[str, Tensor]:
