@@ -21,39 +21,26 @@ COLOURS = {"none": "#1f2933", "fewer steps": "#8d99ae", "baseline": "#2e86ab", "
 MARKERS = {"none": "*", "fewer steps": "s", "baseline": "o", "evolved": "D"}
 
 
-def recomputed_share(schedule: Schedule) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Stack name to [blocks, steps]: share of a block's components that are recomputed at a step."""
-    shares = {}
-    for stack in schedule.spec.stacks:
-        size, offset = len(stack.components), schedule.spec.offsets[stack.name]
-        bits = [
-            [(row >> (offset + block * size) & ((1 << size) - 1)).bit_count() / size for row in schedule.rows]
-            for block in range(stack.blocks)
-        ]
-        shares[stack.name] = np.array(bits)
-    return shares
-
-
 def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
     """A panel for each component of each stack: steps to the right, blocks downwards, coloured = recompute."""
     panels = [(stack, index) for stack in schedule.spec.stacks for index in range(len(stack.components))]
     columns = max(len(stack.components) for stack in schedule.spec.stacks)
     rows = len(schedule.spec.stacks)
     heights = [stack.blocks for stack in schedule.spec.stacks]
-    size = (1.2 + columns * max(2.4, 0.13 * schedule.steps), 1.4 + sum(max(1.6, 0.13 * h) for h in heights))
+    width = min(12.0, max(2.4, 0.13 * schedule.steps))
+    size = (1.2 + columns * width, 1.4 + sum(min(12.0, max(1.6, 0.13 * h)) for h in heights))
     figure = Figure(figsize=size, layout="constrained")
+    # Lines between cells would cover cells as narrow as theirs.
+    lines = {"edgecolors": "white", "linewidth": 0.4} if schedule.steps <= 100 else {}
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[max(1.6, 0.13 * h) for h in heights])
     for axis in axes.flat:
         axis.set_visible(False)
     for stack, index in panels:
-        place, count = schedule.spec.stacks.index(stack), len(stack.components)
+        place = schedule.spec.stacks.index(stack)
         axis = axes[place, index]
         axis.set_visible(True)
-        offset = schedule.spec.offsets[stack.name]
-        cells = [
-            [row >> (offset + block * count + index) & 1 for row in schedule.rows] for block in range(stack.blocks)
-        ]
-        axis.pcolormesh(np.array(cells), cmap=_two_colours(), vmin=0, vmax=1, edgecolors="white", linewidth=0.4)
+        cells = schedule.masks[stack.name][:, :, index].T
+        axis.pcolormesh(np.asarray(cells), cmap=_two_colours(), vmin=0, vmax=1, **lines)
         axis.invert_yaxis()
         axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
         axis.tick_params(labelsize=7)

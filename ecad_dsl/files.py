@@ -18,6 +18,9 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     try:
+        path = path.resolve()  # a link stays a link, and what it points to is written
+        if path.exists() and not path.is_file():
+            raise EcadError(f"cannot write {path}: it is not a file; name another")
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since some writers choose the format by it.
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -25,7 +28,7 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
         beside = Path(name)
         try:
             write(beside)
-            beside.chmod(0o666 & ~_umask())
+            beside.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask())
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 from ecad_dsl.reference.pipeline import ReferencePipeline, load_reference
+
+# A law does not depend on how busy the machine is.
+settings.register_profile("ecad", deadline=None)
+settings.load_profile("ecad")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,12 +13,13 @@ from ecad_dsl.cli.console import (
     Files,
     JsonOption,
     SeedOption,
+    check_step_count,
+    check_writable,
     out,
     print_json,
     print_table,
     progress_bar,
     read,
-    writable_folder,
 )
 from ecad_dsl.errors import EcadError
 
@@ -35,8 +36,10 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     files: Files,
-    steps: Annotated[int, typer.Option("--steps", "-s", min=2, help="Steps of portable programs and baselines.")] = 20,
-    prompts: Annotated[int, typer.Option(min=2, help="Held-out prompts.")] = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", "-s", min=2, max=1000, help="Steps of portable programs and baselines.")
+    ] = 20,
+    prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 64,
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
@@ -54,15 +57,16 @@ def compare(
 
     if plot is not None and plot.suffix.lower() not in {".png", ".svg"}:
         raise EcadError(f"plots are written as .png or .svg, not as {plot.name!r}")
+    programs = {file: read(file) for file in files}
     for path in (csv, plot):
         if path is not None:
-            writable_folder(path.parent)
-    programs = {file: read(file) for file in files}
+            check_writable(path)
     pipe = load_reference()
     spec = inspect(pipe)
     entries = baselines(spec, steps)
     for file, program in programs.items():
         schedule = compile(program, spec, program.steps or steps)
+        check_step_count(pipe, schedule.steps)
         entries.append(Entry(_unused_name(Path(file).stem, entries), "evolved", schedule))
     measured = measure_all(pipe, entries, prompts, seed, rounds)
     result = table(measured)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,8 +58,16 @@ def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, untouched by the terminal's width."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    """JSON on standard output, untouched by the terminal's width. What was not measured (NaN) is null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, list):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and isnan(part) else part
+
+    sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
@@ -112,3 +121,25 @@ def writable_folder(folder: Path) -> Path:
     except OSError as error:
         raise EcadError(f"cannot write to {folder}: {error.strerror}; choose a folder you may write to") from error
     return folder
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Raises:
+        EcadError: it is a folder, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise EcadError(f"cannot write {path}: it is a folder; name a file in it")
+    writable_folder(path.parent)
+
+
+def check_step_count(pipe: Any, steps: int) -> None:
+    """Refuse more steps than the pipeline's noise schedule has.
+
+    Raises:
+        EcadError: the message names the limit.
+    """
+    limit = getattr(pipe.scheduler.config, "num_train_timesteps", None)
+    if limit is not None and steps > limit:
+        raise EcadError(f"{steps} steps are too many: the pipeline's scheduler has {limit}; ask for fewer")

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from ecad_dsl.cli.console import err, out, print_table, progress_bar, writable_folder
+from ecad_dsl.cli.console import SeedOption, err, out, print_table, progress_bar, writable_folder
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
     from ecad_dsl.evolution.problem import PipelineProblem
     from ecad_dsl.evolution.search import Candidate, Progress
+
+
+class Settings(TypedDict):
+    """What a run on the reference model is started with."""
+
+    population: int
+    generations: int
+    seed: int
+    max_rules: int
+    min_macs: float
+    max_macs: float
+    prompts: int
+    steps: int
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +38,12 @@ def evolve(
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with, with its own settings.")] = None,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
     generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
-    prompts: Annotated[int, typer.Option(min=1, help="Calibration prompts.")] = 24,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its prompts.")] = 0,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 24,
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="Denoising steps.")] = 20,
+    seed: SeedOption = 0,
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
+    min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
+    max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
 ) -> None:
     """Evolve schedules for the reference model: NSGA-II over programs, reward against MACs.
 
@@ -36,9 +51,9 @@ def evolve(
     """
     if (run is None) == (resume is None):
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
-    settings = {
+    settings: Settings = {
         "population": population, "generations": generations, "seed": seed, "max_rules": max_rules,
-        "prompts": prompts, "steps": steps,
+        "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts, "steps": steps,
     }  # fmt: skip
     if resume is not None:
         settings = _stored_settings(resume)
@@ -46,19 +61,30 @@ def evolve(
     try:
         front = search(folder, settings)
     except KeyboardInterrupt:
-        err.print(f"\ninterrupted; every finished evaluation is kept. Go on with: ecad evolve --resume {folder}")
+        err.print(
+            f"\ninterrupted; every finished evaluation is kept. Go on with: ecad evolve --resume {folder}", markup=False
+        )
         raise typer.Exit(130) from None
     print_front(front)
     out.print(f"written: {folder / 'front'}/*.ecad", markup=False)
 
 
-def search(folder: Path, settings: dict[str, int]) -> tuple[Candidate, ...]:
+def search(folder: Path, settings: Settings) -> tuple[Candidate, ...]:
     """Run a search to its end with a progress bar; the front."""
     from ecad_dsl.evolution.search import evolve as evolve_on
 
     problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"])
-    options = {name: value for name, value in settings.items() if name not in {"prompts", "steps"}}
-    front = _watch(evolve_on(problem, folder, **options), settings)
+    progress = evolve_on(
+        problem,
+        folder,
+        population=settings["population"],
+        generations=settings["generations"],
+        seed=settings["seed"],
+        max_rules=settings["max_rules"],
+        min_macs=settings["min_macs"],
+        max_macs=settings["max_macs"],
+    )
+    front = _watch(progress, settings)
     if not front:
         raise EcadError(
             f"no candidate could be measured; ask the evaluations in {folder / 'run.sqlite'} for their errors"
@@ -76,7 +102,7 @@ def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:
     return PipelineProblem(reference_sampler(load_reference(), calibration(prompts, seed)), steps)
 
 
-def _watch(search: Iterable[Progress], settings: dict[str, int]) -> tuple[Candidate, ...]:
+def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, ...]:
     front: tuple[Candidate, ...] = ()
     with progress_bar() as bar:
         total = settings["population"] * (settings["generations"] + 1)
@@ -110,12 +136,19 @@ def print_front(front: tuple[Candidate, ...]) -> None:
     print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)
 
 
-def _stored_settings(folder: Path) -> dict[str, int]:
+def _stored_settings(folder: Path) -> Settings:
     from ecad_dsl.evolution.store import RunStore
 
     with RunStore(folder, create=False) as store:
         settings: dict[str, Any] = store.settings()
     if not settings:
         raise EcadError(f"the run in {folder} was never started; start it with: ecad evolve --run {folder}")
-    problem = settings.pop("problem")
-    return settings | {"prompts": problem["prompts"], "steps": problem["steps"]}
+    try:
+        own = {
+            name: settings[name] for name in ("population", "generations", "seed", "max_rules", "min_macs", "max_macs")
+        }
+        return own | {name: settings[f"problem {name}"] for name in ("prompts", "steps")}  # type: ignore[return-value]
+    except KeyError as missing:
+        raise EcadError(
+            f"the run in {folder} is not of the reference model (no setting {missing}); resume it from Python"
+        ) from missing

@@ -27,7 +27,9 @@ def generate(
     ] = "reference",
     steps: Annotated[int | None, typer.Option("--steps", "-s", min=1, help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the pipeline's own if not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first picture's noise; the next ones count up.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Seed of the first picture's noise; the next ones count up.")
+    ] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("pictures"),
 ) -> None:
     """Generate pictures, under a schedule if one is given."""
@@ -38,9 +40,15 @@ def generate(
     pipe = _load(pipeline)
     if pipeline == "reference":
         _check_captions(prompts)
+    existed = output.exists()
     folder = writable_folder(output)
     start = time.perf_counter()
-    pictures = _draw(pipe, prompts, program, steps, guidance, seed)
+    try:
+        pictures = _draw(pipe, prompts, program, steps, guidance, seed)
+    except EcadError:
+        if not existed:
+            folder.rmdir()
+        raise
     seconds = time.perf_counter() - start
     for number, (prompt, picture) in enumerate(zip(prompts, pictures, strict=True), start=seed):
         path = folder / f"{number}-{'-'.join(prompt.lower().split())[:60].strip('-')}.png".replace("/", "-")
@@ -57,7 +65,7 @@ def _load(name: str) -> Any:
     from diffusers import DiffusionPipeline
 
     try:
-        return DiffusionPipeline.from_pretrained(name)
+        return DiffusionPipeline.from_pretrained(name, low_cpu_mem_usage=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise EcadError(
@@ -77,6 +85,7 @@ def _draw(
 ) -> list[Any]:
     import torch
 
+    from ecad_dsl.cli.console import check_step_count
     from ecad_dsl.runtime import apply, inspect
     from ecad_dsl.schedule import compile
 
@@ -85,9 +94,11 @@ def _draw(
         options["guidance_scale"] = guidance
     if program is None:
         if steps is not None:
+            check_step_count(pipe, steps)
             options["num_inference_steps"] = steps
         return list(pipe(prompts, **options).images)
     spec = inspect(pipe)
     schedule = compile(program, spec, steps or program.steps or spec.inputs.get("steps"))
+    check_step_count(pipe, schedule.steps)
     with apply(pipe, schedule):
         return list(pipe(prompts, num_inference_steps=schedule.steps, **options).images)

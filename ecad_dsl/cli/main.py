@@ -49,6 +49,12 @@ def main() -> None:
         # The reader (head, less) has seen enough.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        err.print(f"internal error: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
+        err.print("this is a mistake of ecad, not yours; run it again as `ecad --debug ...` for the traceback")
+        sys.exit(WRONG_USE)
 
 
 if __name__ == "__main__":

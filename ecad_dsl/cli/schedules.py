@@ -52,8 +52,11 @@ def check(files: Files, model: ModelOption = None, steps: StepsOption = None, js
 
 def _findings(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     from ecad_dsl.language import ScheduleSyntaxError
+    from ecad_dsl.models import load_spec
     from ecad_dsl.schedule import check as check_program
 
+    if model is not None:
+        load_spec(model)  # an unknown one is wrong use, not a mistake in the file
     try:
         return check_program(read(file), model, steps)
     except ScheduleSyntaxError as error:
@@ -102,6 +105,8 @@ def compile_(
 ) -> None:
     """Turn a schedule into boolean masks, one tensor [steps, blocks, components] a stack."""
     schedule = read_schedule(file, model, steps)
+    if output is not None and str(output) == "-":
+        raise EcadError("masks are written to a file, not to standard output; name one: -o masks.safetensors")
     if output is not None:
         from ecad_dsl.schedule.interchange import save_safetensors
 
@@ -158,11 +163,10 @@ def _heat_map(schedule: Schedule) -> list[str]:
     lines = [f"{schedule.spec.title}, {schedule.steps} steps: {counts} recomputed ({share:.1%})"]
     ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
     for stack in schedule.spec.stacks:
-        size, offset = len(stack.components), schedule.spec.offsets[stack.name]
+        size = len(stack.components)
         lines += ["", f"{stack.name}  [dim]step[/]", f"[dim]block {ruler}[/]"]
-        for block in range(stack.blocks):
-            counts = [(row >> (offset + block * size) & ((1 << size) - 1)).bit_count() for row in schedule.rows]
-            levels = [-(-4 * count // size) for count in counts]
+        for block, counts_of_steps in enumerate(schedule.counts(stack)):
+            levels = [-(-4 * count // size) for count in counts_of_steps]
             cells = "".join(f"[{_STYLES[level]}]{2 * _SHADES[level]}[/]" for level in levels)
             lines.append(f"[dim]{block:>5}[/] {cells}")
     legend = ", ".join(

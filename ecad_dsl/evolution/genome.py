@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ecad_dsl.language.tree import Program, Rule
 from ecad_dsl.models import ModelSpec
-from ecad_dsl.schedule import CompileError, Schedule, compile
+from ecad_dsl.schedule import CompileError, Schedule, compile, cost
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,13 @@ class Space:
     spec: ModelSpec
     steps: int
     max_rules: int = 24
+    min_macs: float = 0.0
+    max_macs: float = 1.0
+    """Least and most MACs that are of interest, as shares of recomputing everything."""
+
+    def holds(self, schedule: Schedule) -> bool:
+        """Whether a schedule costs as much as is of interest."""
+        return self.min_macs <= 1 - cost(schedule).saved <= self.max_macs
 
     def compiled(self, rules: tuple[Rule, ...]) -> Schedule | None:
         """The schedule that the rules mean, None where they do not compile."""

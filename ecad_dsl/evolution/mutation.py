@@ -208,7 +208,7 @@ class Patch:
 MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Nudge(), 3.0),
     (Rescope(), 1.5),
-    (Repeat(), 2.0),
+    (Repeat(), 3.0),
     (Retarget(), 1.5),
     (SwitchAction(), 0.5),
     (Insert(), 1.5),
@@ -257,7 +257,10 @@ def random_blocks(space: Space, random: Random) -> tuple[BlockTerm, ...]:
 def random_steps(space: Space, random: Random) -> StepSelector:
     """A random window of steps, open at one end or closed."""
     first, last = sorted(int(i) for i in random.integers(space.steps, size=2))
-    kind = int(random.integers(4))
+    kind = int(random.integers(5))
+    if kind == 4:
+        # The first steps draw the outline: what happens from the second or third on is worth most tries.
+        return FromTo(min(space.steps - 1, int(random.integers(1, 6))))
     if kind == 0:
         return FromTo(max(1, first))
     if kind == 1:

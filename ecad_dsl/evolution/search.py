@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -69,8 +70,13 @@ def evolve(
     generations: int = 12,
     seed: int = 0,
     max_rules: int = 24,
+    min_macs: float = 0.0,
+    max_macs: float = 1.0,
 ) -> Iterator[Progress]:
     """Search for schedules; yields after every evaluation and can be stopped at any of them.
+
+    Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
+    which lends them its rules, is measured whatever it costs.
 
     Called again with the same settings and run folder, it goes on where it was stopped and ends with the front of an
     uninterrupted run. ``run/front/*.ecad`` is written anew after each generation.
@@ -80,15 +86,19 @@ def evolve(
     """
     if population < 2 or generations < 0:
         raise EcadError("evolution needs a population of at least 2 and no fewer than 0 generations")
-    space = Space(problem.spec, problem.steps, max_rules)
+    if not 0 <= min_macs < max_macs <= 1:
+        raise EcadError(f"min_macs and max_macs are shares with 0 <= min < max <= 1, not {min_macs} and {max_macs}")
+    space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs)
     settings = {
-        "problem": problem.settings,
+        **{f"problem {name}": value for name, value in problem.settings.items()},
         "population": population,
         "generations": generations,
         "seed": seed,
         "max_rules": max_rules,
+        "min_macs": min_macs,
+        "max_macs": max_macs,
         # Going on means going through the same search again, which another version may do differently.
-        "versions": {name: version(name) for name in ("ecad", "pymoo", "numpy")},
+        **{f"version of {name}": version(name) for name in ("ecad", "pymoo", "numpy")},
     }
     with RunStore(Path(run)) as store:
         store.keep_settings(settings)
@@ -180,6 +190,9 @@ def published(candidate: Candidate) -> Program:
     return replace(candidate.program, statements=(*header, *candidate.program.statements))
 
 
+_OWN_NAME = re.compile(r"macs-[0-9]{2,3}\.[0-9]-[0-9a-f]{4}\.ecad")
+
+
 def file_name(candidate: Candidate) -> str:
     """``macs-NN.N-KEY.ecad``: percent of the MACs of recomputing everything, and the start of the schedule's key."""
     return f"macs-{100 * _share(candidate):04.1f}-{candidate.schedule.key[:4]}.ecad"
@@ -192,7 +205,7 @@ def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:
         names.add(file_name(candidate))
         write_text(folder / file_name(candidate), format(published(candidate)))
     for old in folder.glob("macs-*.ecad"):
-        if old.name not in names:
+        if old.name not in names and _OWN_NAME.fullmatch(old.name):
             old.unlink()
 
 
@@ -248,7 +261,8 @@ class _TreeMating(Mating):  # type: ignore[misc]
             if mutated is not None and self.space.compiled(mutated) is not None:
                 rules = mutated
                 edits.append(type(mutation).__name__)
-        return grow(rules, self.space, Origin(", ".join(edits), parents)) if edits else None
+        child = grow(rules, self.space, Origin(", ".join(edits), parents)) if edits else None
+        return child if child is not None and self.space.holds(child.schedule) else None
 
 
 def _boxed(genomes: list[Genome]) -> np.ndarray[Any, np.dtype[np.object_]]:

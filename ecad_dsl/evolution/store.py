@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,11 @@ from typing import Any
 
 from ecad_dsl.errors import EcadError
 
-_SCHEMA = """
+_APPLICATION = 0x65636164
+"""Marks a SQLite file as a run store ("ecad")."""
+
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION};
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluations (
     key TEXT PRIMARY KEY,
@@ -62,11 +67,31 @@ class RunStore:
             raise EcadError(f"{folder} holds no run (no run.sqlite); start one with: ecad evolve --run {folder}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EcadError(f"cannot make {folder}: {error.strerror}; choose a folder you may write to") from error
+        with self._translated("open"):
             self._database = sqlite3.connect(self.path)
+            self._check_kind()
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise EcadError(f"cannot use {self.path}: {error}; choose a folder you may write to") from error
+
+    def _check_kind(self) -> None:
+        """Never write into somebody else's database."""
+        tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        (kind,) = self._database.execute("PRAGMA application_id").fetchone()
+        if tables and kind != _APPLICATION:
+            self._database.close()
+            raise EcadError(f"{self.path} is a database, but not that of a run; choose another folder")
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise EcadError(
+                f"cannot {verb} {self.path}: {error}; "
+                "if the file is damaged, restore it from a copy or start another run"
+            ) from error
 
     def __enter__(self) -> RunStore:
         return self
@@ -78,8 +103,9 @@ class RunStore:
 
     def settings(self) -> dict[str, Any]:
         """The settings that the run was started with; empty for a new one."""
-        rows = self._database.execute("SELECT name, value FROM settings")
-        return {name: json.loads(value) for name, value in rows}
+        with self._translated("read"):
+            rows = self._database.execute("SELECT name, value FROM settings")
+            return {name: json.loads(value) for name, value in rows}
 
     def keep_settings(self, settings: dict[str, Any]) -> None:
         """Remember the settings of a new run, or hold those of a resumed one against what it was started with.
@@ -89,41 +115,35 @@ class RunStore:
         """
         known = self.settings()
         differences = [
-            f"{name}: {known[name]!r}, now {value!r}"
+            f"{name} was {known[name]}, now {value}"
             for name, value in settings.items()
             if known.get(name, value) != value
         ]
         if differences:
             raise EcadError(
                 f"{self.path.parent} was started with other settings ({'; '.join(differences)}); "
-                "resume it with the same, or choose another folder"
+                "go on with the same, choose another folder, or remove this one"
             )
         rows = [(name, json.dumps(value)) for name, value in settings.items()]
-        with self._database:
+        with self._translated("write to"), self._database:
             self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", rows)
 
     def find(self, key: str) -> Evaluation | None:
         """The evaluation of the schedule with this key, if there has been one."""
-        return next(self._select("WHERE key = ?", key), None)
-
-    def evaluations(self) -> list[Evaluation]:
-        """Every evaluation, in the order in which they were made."""
-        return list(self._select("ORDER BY rowid"))
+        return next(self._select(key), None)
 
     def add(self, evaluation: Evaluation) -> None:
         """Remember an evaluation, at once and for good."""
         row = {**vars(evaluation), "parents": json.dumps(evaluation.parents)}
         names = ", ".join(row)
         places = ", ".join(f":{name}" for name in row)
-        try:
-            with self._database:
-                self._database.execute(f"INSERT OR IGNORE INTO evaluations ({names}) VALUES ({places})", row)
-        except sqlite3.Error as error:
-            raise EcadError(f"cannot write to {self.path}: {error}; what was stored before is kept") from error
+        with self._translated("write to"), self._database:
+            self._database.execute(f"INSERT OR IGNORE INTO evaluations ({names}) VALUES ({places})", row)
 
-    def _select(self, where: str, *values: str) -> Iterator[Evaluation]:
+    def _select(self, key: str) -> Iterator[Evaluation]:
         columns = "key, generation, program, edit, parents, macs, reward, error, seconds"
-        for row in self._database.execute(f"SELECT {columns} FROM evaluations {where}", values):
-            key, generation, program, edit, parents, macs, reward, error, seconds = row
-            origin = tuple(json.loads(parents))
-            yield Evaluation(key, generation, program, edit, origin, macs, reward, error, seconds)
+        with self._translated("read"):
+            rows = self._database.execute(f"SELECT {columns} FROM evaluations WHERE key = ?", (key,)).fetchall()
+            for _, generation, program, edit, parents, macs, reward, error, seconds in rows:
+                origin = tuple(json.loads(parents))
+                yield Evaluation(key, generation, program, edit, origin, macs, reward, error, seconds)

@@ -34,8 +34,8 @@ def pixel_autoencoder() -> AutoencoderTiny:
         for convolution in convolutions:
             convolution.weight[range(3), range(3), 1, 1] = 1
         convolutions[0].weight.mul_(_SCALING)
-        convolutions[0].bias.fill_(_LIFT)
+        convolutions[0].bias = nn.Parameter(torch.full((3,), _LIFT))
         # The decoder ends with 2 y - 1.
         convolutions[-1].weight.mul_(0.5)
-        convolutions[-1].bias.fill_((1 - _LIFT) / 2)
+        convolutions[-1].bias = nn.Parameter(torch.full((3,), (1 - _LIFT) / 2))
     return autoencoder

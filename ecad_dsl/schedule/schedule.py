@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.models import ModelSpec
+from ecad_dsl.models import ModelSpec, Stack
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +51,14 @@ class Schedule:
         width = (self.spec.cells + 7) // 8
         digest = hashlib.sha256(b"".join(row.to_bytes(width, "little") for row in self.rows))
         return digest.hexdigest()
+
+    def counts(self, stack: Stack) -> list[list[int]]:
+        """How many components of each block are recomputed at each step: [blocks][steps]."""
+        size, offset = len(stack.components), self.spec.offsets[stack.name]
+        block = (1 << size) - 1
+        return [
+            [(row >> (offset + index * size) & block).bit_count() for row in self.rows] for index in range(stack.blocks)
+        ]
 
     @cached_property
     def masks(self) -> Mapping[str, torch.Tensor]:

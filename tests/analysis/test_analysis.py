@@ -16,7 +16,7 @@ from PIL import Image
 from pymoo.indicators.hv import HV
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import evolve
+from ecad_dsl.evolution.search import Candidate, evolve
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.schedule import compile, parse
@@ -44,7 +44,7 @@ def test_hypervolume_agrees_with_pymoo(pairs: list[tuple[int, int]]) -> None:
     assert ours == pytest.approx(theirs)
 
 
-def measured(name: str, rewards: np.ndarray, rule: str = "", seconds: tuple[float, ...] = ()) -> Measured:
+def measured(name: str, rewards: np.ndarray, rule: str = "", seconds: tuple[tuple[float, float], ...] = ()) -> Measured:
     schedule = compile(parse(rule), SPEC, 20)
     return Measured(Entry(name, name, schedule), 100 * schedule.recomputed, rewards, seconds, batch=4)
 
@@ -53,8 +53,8 @@ def test_a_table_pairs_rewards_and_times_with_the_reference() -> None:
     rewards = np.linspace(-1, 1, 50)
     table = compare.table(
         [
-            measured("none", rewards, seconds=(2.0, 4.0, 8.0)),
-            measured("half", rewards - 0.25, "cache all every 2 steps", seconds=(1.0, 2.0, 2.0)),
+            measured("none", rewards, seconds=((2.0, 2.0), (4.0, 4.0), (8.0, 8.0))),
+            measured("half", rewards - 0.25, "cache all every 2 steps", seconds=((2.0, 1.0), (4.0, 2.0), (8.0, 2.0))),
         ]
     ).set_index("name")
     assert table.loc["half", "macs_share"] == 0.5
@@ -95,10 +95,41 @@ def test_baselines_without_a_component_to_cache_are_left_out() -> None:
     assert "tgate-50" not in names
 
 
-def test_the_share_of_a_heat_map_is_that_of_the_masks() -> None:
+def test_the_counts_of_a_heat_map_are_those_of_the_masks() -> None:
     schedule = compile(parse("cache ffn in blocks 2-5 every 3 steps\nreuse cross from step 7"), SPEC, 20)
-    share = figures.recomputed_share(schedule)["blocks"]
-    assert np.allclose(share, schedule.masks["blocks"].float().mean(2).numpy().T)
+    assert schedule.counts(SPEC.stacks[0]) == schedule.masks["blocks"].sum(2).T.tolist()
+
+
+def candidate(reward: float, macs: int, generation: int) -> Candidate:
+    return Candidate(parse(""), compile(parse(""), SPEC, 2), reward, macs, generation, "test")
+
+
+def test_a_rival_is_answered_by_the_best_that_was_bred_and_costs_no_more() -> None:
+    front = [candidate(0.1, 5, 1), candidate(0.5, 8, 2), candidate(0.7, 9, 0), candidate(0.9, 11, 3)]
+    assert compare.match(front, 10) is front[1]
+    assert compare.match(front, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("shift", "dominates", "surely"), [(0.5, True, True), (0.02, True, False), (-0.1, False, False)]
+)
+def test_a_verdict_says_what_was_gained_and_how_surely(shift: float, dominates: bool, surely: bool) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.4, size=64)
+    rewards = np.linspace(-1, 1, 64)
+    rival = measured("rival", rewards, "cache all every 2 steps")
+    evolved = measured("evolved", rewards + noise - noise.mean() + shift, "cache all every 3 steps")
+    verdict = compare.verdict(rival, evolved)
+    assert verdict["gain"] == pytest.approx(shift)
+    assert verdict["low"] < shift < verdict["high"]
+    assert (verdict["dominates"], verdict["surely"]) == (dominates, surely)
+    assert verdict["fewer_macs"] == pytest.approx(0.3)
+    assert not compare.verdict(rival, None)["dominates"]
+
+
+def test_more_reward_for_more_macs_dominates_nothing() -> None:
+    rewards = np.linspace(-1, 1, 64)
+    rival = measured("rival", rewards, "cache all every 3 steps")
+    assert not compare.verdict(rival, measured("evolved", rewards + 1, "cache all every 2 steps"))["dominates"]
 
 
 @pytest.mark.parametrize("model", ["reference", "flux.1-dev"])
@@ -136,7 +167,9 @@ class Page(HTMLParser):
 
 def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_path: Path) -> None:
     rewards = np.linspace(-1, 1, 20)
-    table = compare.table([measured("none", rewards, seconds=(1.0,)), measured("<b>", rewards, seconds=(1.0,))])
+    table = compare.table(
+        [measured("none", rewards, seconds=((1.0, 1.0),)), measured("<b>", rewards, seconds=((1.0, 1.0),))]
+    )
     picture = tmp_path / "plot.png"
     figures.pareto_plot(table, picture)
     write_report(

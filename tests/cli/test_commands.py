@@ -56,7 +56,8 @@ def test_check_reports_every_mistake_with_its_place_and_exits_1(ecad, write) -> 
     path = write("model pixart-alpha\nsteps 20\ncache fnn every 2 steps\ncache ffn in blocks 10-30\nkache all\n")
     code, out, _ = ecad("check", path)
     assert code == 1
-    assert "unknown" in out or "no component" in out or "kache" in out
+    assert "error[E113]" in out
+    assert "kache" in out
     code, out, _ = ecad("check", write("model pixart-alpha\nsteps 20\ncache ffn in blocks 10-30 every 2 steps\n"))
     assert code == 1
     assert "error[E203]: PixArt-alpha has no block 30" in out
@@ -82,10 +83,7 @@ def test_fmt_rewrites_in_place_and_has_nothing_to_do_the_second_time(ecad, write
     path = write("model pixart-alpha # mine\ncache   attn1 from step 2   every 2 step\n")
     assert ecad("fmt", "--check", path)[0] == 1
     assert ecad("fmt", path)[0] == 0
-    assert path.read_text() == "model pixart-alpha # mine\ncache self every 2 steps from step 2\n" or "# mine" in (
-        path.read_text()
-    )
-    assert "cache self every 2 steps from step 2" in path.read_text()
+    assert path.read_text() == "model pixart-alpha  # mine\ncache self every 2 steps from step 2\n"
     assert ecad("fmt", "--check", path) == (0, "", "")
 
 
@@ -190,13 +188,17 @@ WRONG = [
     (("compile", "{good}", "--model", "nonsense"), "unknown model 'nonsense'"),
     (("compile", "{good}", "-o", "/proc/nowhere/masks.safetensors"), "cannot write"),
     (("cost", "{garbage}"), "error[E10"),
-    (("cost", "{good}", "--height", "3"), "3"),
+    (("cost", "{good}", "--height", "3"), "height"),
     (("show", "{good}", "-o", "map.bmp"), "written as .png or .svg"),
     (("show", "{good}", "-o", "/proc/nowhere/map.png"), "cannot write"),
     (("fmt", "{garbage}"), "error[E10"),
     (("generate", "a red unicorn"), "does not know 'unicorn'"),
-    (("generate", "a red circle", "-c", "{bad_block}"), "the program is for PixArt-alpha"),
+    (("generate", "a red circle", "-c", "{bad_block}"), "the reference model has no block 30"),
     (("generate", "a red circle", "-c", "missing.ecad"), "missing.ecad"),
+    (("generate", "a red circle", "-s", "1001"), "1001 steps are too many"),
+    (("compile", "{good}", "-o", "-"), "name one: -o masks.safetensors"),
+    (("compile", "{good}", "-o", "{tmp}"), "cannot write"),
+    (("check", "{good}", "--model", "nonsense"), "unknown model 'nonsense'"),
     (("generate", "a red circle", "-p", "/nowhere"), "cannot load the pipeline"),
     (("generate", "a red circle", "-o", "/proc/nowhere"), "cannot write"),
     (("evolve",), "--run FOLDER"),
@@ -210,7 +212,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(a) for a, _ in WRONG])
 def test_wrong_use_is_told_what_is_wrong_and_leaves_nothing_behind(
-    ecad, write, tmp_path: Path, arguments: tuple[str, ...], message: str
+    ecad, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     files = {
         "good": write(GOOD, "good.ecad"),
@@ -219,6 +221,7 @@ def test_wrong_use_is_told_what_is_wrong_and_leaves_nothing_behind(
         "garbage": write(bytes(range(256)), "garbage.ecad"),
         "tmp": tmp_path,
     }
+    monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     code, out, err = ecad(*(argument.format(**files) for argument in arguments))
     assert code in (1, 2)

@@ -66,6 +66,13 @@ def test_the_first_population_holds_fora_and_no_schedule_twice(space) -> None:
     assert fora.key in keys
 
 
+@pytest.mark.parametrize("space", SPACES[:2], ids=lambda space: space.spec.name)
+def test_a_small_first_population_holds_every_family(space) -> None:
+    names = {genome.origin.edit for genome in first_population(space, 18, np.random.default_rng(0))}
+    assert {"recompute everything", "FORA 3", "FORA 4, last 2 steps free"} <= names
+    assert ("TGATE 50 %" in names) == bool(space.spec.select("cross"))
+
+
 def test_growing_drops_rules_without_effect_and_nothing_else() -> None:
     space = SPACES[0]
     rules = parse(

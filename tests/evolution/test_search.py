@@ -13,7 +13,7 @@ import pytest
 
 from ecad_dsl import EcadError
 from ecad_dsl.evolution.search import evolve
-from ecad_dsl.schedule import load
+from ecad_dsl.schedule import Schedule, compile, load, parse
 from tests.evolution.synthetic import Synthetic
 
 SETTINGS = {"population": 8, "generations": 4, "seed": 3}
@@ -45,9 +45,11 @@ def test_evolution_finds_better_schedules_than_it_started_with(tmp_path: Path) -
 
 
 def test_the_files_of_the_front_compile_to_what_was_measured(tmp_path: Path) -> None:
-    from ecad_dsl.schedule import compile
-
+    (tmp_path / "front").mkdir()
+    (tmp_path / "front" / "macs-notes.ecad").write_text("# mine\n")
     *_, last = evolve(Synthetic(), tmp_path, **SETTINGS)
+    assert (tmp_path / "front" / "macs-notes.ecad").read_text() == "# mine\n"
+    (tmp_path / "front" / "macs-notes.ecad").unlink()
     files = sorted((tmp_path / "front").glob("*.ecad"))
     assert len(files) == len({c.macs for c in last.front})
     keys = {candidate.schedule.key for candidate in last.front}
@@ -73,7 +75,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_t
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     list(evolve(Synthetic(), tmp_path, **SETTINGS))
-    with pytest.raises(EcadError, match="seed: 3, now 4"):
+    with pytest.raises(EcadError, match="seed was 3, now 4"):
         next(evolve(Synthetic(), tmp_path, **(SETTINGS | {"seed": 4})))
 
 
@@ -87,12 +89,43 @@ def test_a_candidate_that_fails_is_recorded_with_its_reason_and_stops_nothing(tm
     assert all(candidate.reward == candidate.reward for candidate in last.front)
 
 
-@pytest.mark.parametrize("content", [b"not a database, but long enough to look like one" * 50])
-def test_a_damaged_store_is_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "run.sqlite").write_bytes(content)
-    with pytest.raises(EcadError, match=r"cannot use .*run\.sqlite"):
-        next(evolve(Synthetic(), tmp_path, **SETTINGS))
-    assert (tmp_path / "run.sqlite").read_bytes() == content
+def test_a_file_that_is_no_run_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage" / "run.sqlite"
+    garbage.parent.mkdir()
+    garbage.write_bytes(b"not a database, but long enough to look like one" * 50)
+    foreign = tmp_path / "foreign" / "run.sqlite"
+    foreign.parent.mkdir()
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE settings (something TEXT)")
+    for path, message in ((garbage, r"cannot open .*run\.sqlite"), (foreign, "not that of a run")):
+        before = path.read_bytes()
+        with pytest.raises(EcadError, match=message):
+            next(evolve(Synthetic(), path.parent, **SETTINGS))
+        assert path.read_bytes() == before
+
+
+def test_children_cost_as_much_as_is_asked_for(tmp_path: Path) -> None:
+    problem = Synthetic()
+    full = problem.macs(compile(parse(""), problem.spec, problem.steps))
+    for progress in evolve(problem, tmp_path, **SETTINGS, min_macs=0.2, max_macs=0.5):
+        if progress.generation > 0:
+            assert 0.2 <= progress.last.macs / full <= 0.5
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.2), (-0.1, 1), (0, 1.5)])
+def test_shares_that_make_no_sense_are_refused(tmp_path: Path, shares: tuple[float, float]) -> None:
+    with pytest.raises(EcadError, match="are shares with"):
+        next(evolve(Synthetic(), tmp_path, min_macs=shares[0], max_macs=shares[1]))
+    assert not (tmp_path / "run.sqlite").exists()
+
+
+def test_a_mistake_of_the_users_stops_the_run_at_once(tmp_path: Path) -> None:
+    class Mistaken(Synthetic):
+        def reward(self, schedule: Schedule) -> float:
+            raise EcadError("the caption has a word that is not known")
+
+    with pytest.raises(EcadError, match="not known"):
+        next(evolve(Mistaken(), tmp_path, **SETTINGS))
 
 
 def test_a_process_killed_at_random_instants_loses_at_most_the_evaluation_in_flight(tmp_path: Path) -> None:

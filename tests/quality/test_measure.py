@@ -1,13 +1,15 @@
 """Prompt sets and measurements."""
 
 import numpy as np
+import pytest
 import torch
 
+from ecad_dsl import EcadError
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import Entry, measure, paired_seconds, reference_sampler
 from ecad_dsl.quality.prompts import calibration, held_out, states_held_out_pair
 from ecad_dsl.reference.pipeline import ReferencePipeline
-from ecad_dsl.schedule import compile, parse
+from ecad_dsl.schedule import Schedule, compile, parse
 
 SPEC = load_spec("reference")
 
@@ -22,7 +24,8 @@ def test_calibration_and_held_out_prompts_share_neither_pairs_nor_noise() -> Non
 def test_another_seed_gives_other_prompts_and_the_same_seed_the_same() -> None:
     assert held_out(20, 1) == held_out(20, 1)
     assert held_out(20, 1).prompts != held_out(20, 2).prompts
-    assert set(held_out(20, 1).seeds).isdisjoint(held_out(20, 2).seeds)
+    sets = [make(500, seed) for make in (calibration, held_out) for seed in (0, 1, 2, 100, 101)]
+    assert len({seed for prompts in sets for seed in prompts.seeds}) == 500 * len(sets)
 
 
 def test_a_sampler_draws_the_same_pictures_again_whatever_its_batch(pipe: ReferencePipeline) -> None:
@@ -46,11 +49,31 @@ def test_measured_entries_keep_their_order_and_their_rounds(pipe: ReferencePipel
     assert len(none.seconds) == len(half.seconds) == 3
     assert none.rewards.shape == (2,)
     assert np.isfinite(none.rewards).all()
-    assert len(done) == 2 * (1 + 1 + 3)
+    assert done[:2] == ["none", "half"]
+    assert len(done) == 2 + 3
 
 
-def test_rounds_alternate_their_order(pipe: ReferencePipeline) -> None:
+def test_every_time_is_taken_beside_the_plain_pipelines_in_alternating_order() -> None:
     runs: list[str] = []
-    schedules = {"a": compile(parse("reuse all"), SPEC, 2), "b": compile(parse("reuse ffn"), SPEC, 2)}
-    paired_seconds(reference_sampler(pipe, calibration(1)), schedules, rounds=2, on_run=runs.append)
-    assert runs == ["a", "b", "a", "b", "b", "a"]
+
+    class Clocked:
+        def plain_seconds(self, steps: int) -> float:
+            runs.append(f"plain {steps}")
+            return float(len(runs))
+
+        def seconds(self, schedule: Schedule) -> float:
+            runs.append(f"cached {schedule.steps}")
+            return float(len(runs))
+
+    schedules = [compile(parse("reuse all"), SPEC, steps) for steps in (2, 3)]
+    pairs = paired_seconds(Clocked(), schedules, steps=9, rounds=2)  # type: ignore[arg-type]
+    assert runs[:3] == ["plain 9", "cached 2", "cached 3"]
+    assert runs[3:7] == ["plain 9", "cached 2", "plain 9", "cached 3"]
+    assert runs[7:] == ["cached 2", "plain 9", "cached 3", "plain 9"]
+    assert pairs == [[(4.0, 5.0), (9.0, 8.0)], [(6.0, 7.0), (11.0, 10.0)]]
+
+
+def test_two_entries_of_one_name_are_refused(pipe: ReferencePipeline) -> None:
+    entry = Entry("same", "evolved", compile(parse(""), SPEC, 2))
+    with pytest.raises(EcadError, match="the same name"):
+        measure(reference_sampler(pipe, calibration(1)), [entry, entry])
