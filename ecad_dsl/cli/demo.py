@@ -40,8 +40,8 @@ def demo(
     ] = Path("demo"),
     seed: SeedOption = 0,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 18,
-    generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
-    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 20,
+    generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 11,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 16,
     judge_prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of paired timing.")] = 3,
 ) -> None:

@@ -97,6 +97,31 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Move the steps at which a recurring rule recomputes: by its first step, by its offset, or by both."""
+
+    latest: int = 5
+
+    def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
+        index = _pick(rules, random, lambda rule: rule.every is not None)
+        if index is None:
+            return None
+        rule = rules[index]
+        assert rule.every is not None
+        if random.random() < 0.6:
+            # The first steps draw the outline: where caching begins among them is worth most tries.
+            first = int(random.integers(0, min(self.latest, space.steps - 1) + 1))
+            stop = rule.steps.stop if isinstance(rule.steps, FromTo) and isinstance(rule.steps.stop, int) else None
+            if stop is not None:
+                first = min(first, stop)
+            rule = replace(rule, steps=FromTo(first, stop) if first or stop is not None else None)
+        if random.random() < 0.6:
+            period = rule.every.period if rule.every else 1
+            rule = replace(rule, every=Every(period, int(random.integers(max(1, period)))))
+        return _with(rules, index, rule)
+
+
+@dataclass(frozen=True)
 class Retarget:
     """Widen, narrow or exchange the components of a rule."""
 
@@ -208,7 +233,8 @@ class Patch:
 MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Nudge(), 3.0),
     (Rescope(), 1.5),
-    (Repeat(), 3.0),
+    (Repeat(), 2.0),
+    (Shift(), 4.0),
     (Retarget(), 1.5),
     (SwitchAction(), 0.5),
     (Insert(), 1.5),
@@ -257,10 +283,7 @@ def random_blocks(space: Space, random: Random) -> tuple[BlockTerm, ...]:
 def random_steps(space: Space, random: Random) -> StepSelector:
     """A random window of steps, open at one end or closed."""
     first, last = sorted(int(i) for i in random.integers(space.steps, size=2))
-    kind = int(random.integers(5))
-    if kind == 4:
-        # The first steps draw the outline: what happens from the second or third on is worth most tries.
-        return FromTo(min(space.steps - 1, int(random.integers(1, 6))))
+    kind = int(random.integers(4))
     if kind == 0:
         return FromTo(max(1, first))
     if kind == 1:
