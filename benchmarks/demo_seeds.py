@@ -32,9 +32,8 @@ def main() -> None:
         wins, sure = (sum(bool(case[kind]) for case in cases) for kind in ("dominates", "surely"))
         print(f"{rival}: dominated on held-out prompts for {wins} of {arguments.seeds} seeds, surely for {sure}")
         for case in cases:
-            print(
-                f"  seed {case['seed']}: {case['evolved']}, {case.get('gain')} ({case.get('low')} to {case.get('high')})"
-            )
+            gain, low, high = (case.get(name, float("nan")) for name in ("gain", "low", "high"))
+            print(f"  seed {case['seed']}: {case['evolved']}, reward {gain:+.3f} ({low:+.3f} to {high:+.3f})")
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(verdicts, indent=2) + "\n")
 
