@@ -66,7 +66,7 @@ def evolve(
         )
         raise typer.Exit(130) from None
     print_front(front)
-    out.print(f"written: {folder / 'front'}/*.ecad", markup=False)
+    out.print(f"written: {folder / 'front'}/*.ecad", markup=False, soft_wrap=True)
 
 
 def search(folder: Path, settings: Settings) -> tuple[Candidate, ...]:

@@ -88,10 +88,10 @@ def fmt(
             lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file, file)
             typer.echo("".join(lines), nl=False)
         elif check:
-            out.print(f"would change: {file}", markup=False)
+            out.print(f"would change: {file}", markup=False, soft_wrap=True)
         else:
             write_text(Path(file), after)
-            out.print(f"formatted: {file}", markup=False)
+            out.print(f"formatted: {file}", markup=False, soft_wrap=True)
     if changed and (check or diff):
         raise typer.Exit(FINDINGS)
 
@@ -129,7 +129,7 @@ def compile_(
         names = ", ".join(component.name for component in stack.components)
         out.print(f"  {stack.name}: {schedule.steps} steps x {stack.blocks} blocks x {len(stack.components)} ({names})")
     if output is not None:
-        err.print(f"written: {output}", markup=False)
+        err.print(f"written: {output}", markup=False, soft_wrap=True)
 
 
 def show(
@@ -148,7 +148,7 @@ def show(
         from ecad_dsl.analysis.figures import heat_map
 
         heat_map(schedule, output, title="" if file == "-" else Path(file).name)
-        err.print(f"written: {output}", markup=False)
+        err.print(f"written: {output}", markup=False, soft_wrap=True)
 
 
 _SHADES = "·░▒▓█"

@@ -2,8 +2,13 @@
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,6 +170,39 @@ def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_pa
     assert again[1] == out
 
 
+def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_nothing_had_happened(ecad, tmp_path: Path) -> None:
+    small = ("--population", "6", "--generations", "40", "--prompts", "1", "--steps", "4")
+    command = [sys.executable, "-m", "ecad_dsl.cli.main", "evolve", "--run", str(tmp_path / "stopped"), *small]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    store = tmp_path / "stopped" / "run.sqlite"
+    wait_until(lambda: process.poll() is not None or (store.exists() and count(store) >= 8))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"ecad evolve --resume {tmp_path / 'stopped'}" in err
+    assert "Traceback" not in err
+    assert 8 <= count(store) < 246
+    code, resumed, _ = ecad("evolve", "--resume", tmp_path / "stopped")
+    assert code == 0
+    _, whole, _ = ecad("evolve", "--run", tmp_path / "whole", *small)
+    assert resumed.replace("stopped", "whole") == whole
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def count(store: Path) -> int:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+        try:
+            return int(database.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+        except sqlite3.OperationalError:  # not made yet
+            return 0
+
+
 def test_demo_makes_every_file_that_it_names(ecad, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     code, out, _ = ecad(
@@ -188,7 +226,7 @@ WRONG = [
     (("compile", "{good}", "--model", "nonsense"), "unknown model 'nonsense'"),
     (("compile", "{good}", "-o", "/proc/nowhere/masks.safetensors"), "cannot write"),
     (("cost", "{garbage}"), "error[E10"),
-    (("cost", "{good}", "--height", "3"), "height"),
+    (("cost", "{good}", "--height", "3"), "multiples of 16 pixels, not 3 x 256"),
     (("show", "{good}", "-o", "map.bmp"), "written as .png or .svg"),
     (("show", "{good}", "-o", "/proc/nowhere/map.png"), "cannot write"),
     (("fmt", "{garbage}"), "error[E10"),
