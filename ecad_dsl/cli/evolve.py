@@ -61,8 +61,9 @@ def evolve(
     try:
         front = search(folder, settings)
     except KeyboardInterrupt:
+        way_on = f"ecad evolve --resume {folder}"
         err.print(
-            f"\ninterrupted; every finished evaluation is kept. Go on with: ecad evolve --resume {folder}", markup=False
+            f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}", markup=False, soft_wrap=True
         )
         raise typer.Exit(130) from None
     print_front(front)
