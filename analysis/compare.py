@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ecad_dsl.evolution.search import Candidate
 from ecad_dsl.quality.measure import Array, Measured
+
+if TYPE_CHECKING:
+    from ecad_dsl.evolution.search import Candidate
 
 RESAMPLES = 2000
 

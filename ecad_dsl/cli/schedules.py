@@ -10,6 +10,7 @@ import typer
 
 from ecad_dsl.cli.console import (
     FINDINGS,
+    WRONG_USE,
     File,
     Files,
     JsonOption,
@@ -38,25 +39,34 @@ def register(app: typer.Typer) -> None:
 def check(files: Files, model: ModelOption = None, steps: StepsOption = None, json: JsonOption = False) -> None:
     """Say what is wrong with schedules, every mistake in one go."""
     from ecad_dsl.language import render
+    from ecad_dsl.models import load_spec
 
-    found = [diagnostic for file in files for diagnostic in _findings(file, model, steps)]
+    if model is not None:
+        load_spec(model)  # an unknown one is wrong use, not a mistake in a file
+    found: list[Diagnostic] = []
+    unreadable = False
+    for file in files:
+        try:
+            found += _findings(file, model, steps)
+        except EcadError as error:
+            err.print(f"error: {error}", markup=False, soft_wrap=True)
+            unreadable = True
     if json:
         print_json([diagnostic.to_dict() for diagnostic in found])
     elif found:
         out.print(render(found), markup=False, soft_wrap=True)
-    else:
+    elif not unreadable:
         out.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
+    if unreadable:
+        raise typer.Exit(WRONG_USE)
     if any(diagnostic.is_error for diagnostic in found):
         raise typer.Exit(FINDINGS)
 
 
 def _findings(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     from ecad_dsl.language import ScheduleSyntaxError
-    from ecad_dsl.models import load_spec
     from ecad_dsl.schedule import check as check_program
 
-    if model is not None:
-        load_spec(model)  # an unknown one is wrong use, not a mistake in the file
     try:
         return check_program(read(file), model, steps)
     except ScheduleSyntaxError as error:
@@ -179,8 +189,8 @@ def cost(
     file: File,
     model: ModelOption = None,
     steps: StepsOption = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the model's own if not given.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the model's own if not given.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Count the multiply-accumulates of one image, exactly, from the model's real modules."""

@@ -22,8 +22,10 @@ COLOURS = ("red", "yellow", "green", "blue", "purple", "white", "black")
 SIZES = ("small", "large")
 
 HELD_OUT = frozenset(
-    {("square", "yellow"), ("circle", "black"), ("triangle", "blue")}
-    | {
+    {
+        ("square", "yellow"),
+        ("circle", "black"),
+        ("triangle", "blue"),
         ("diamond", "green"),
         ("cross", "red"),
         ("ring", "purple"),
@@ -117,7 +119,7 @@ def _ground(ground: Tensor, generator: torch.Generator) -> Tensor:
     fy = torch.fft.fftfreq(SIZE)[None, :, None] * SIZE * stretch_x
     fx = torch.fft.rfftfreq(SIZE)[None, None, :] * SIZE * stretch_y
     frequency = (fy**2 + fx**2).sqrt().clamp(min=1)
-    # Three parts shared brightness, one part of its own for each channel: grass is not grey noise.
+    # Mostly shared brightness, and a little of its own for each channel: grass is not grey noise.
     white = torch.randn(batch, 4, SIZE, SIZE, generator=generator)
     shaped = torch.fft.irfft2(torch.fft.rfft2(white) * frequency[:, None] ** (-b[:, None] / 2), s=(SIZE, SIZE))
     shaped = shaped / shaped.std((2, 3), keepdim=True)
@@ -131,8 +133,7 @@ def _boxes(scenes: Scenes, generator: torch.Generator) -> Tensor:
     """Diameter, left and top of both objects in pixels: [3, batch, 2].
 
     Two objects share the picture's halves and stand at about the same height (left of) or place (above), so that no
-    scene can be read both ways. All are even numbers: objects fill whole patches of the transformer, without which
-    it takes several times as long to learn their outlines.
+    scene can be read both ways. All are even numbers: objects fill whole patches of the transformer.
     """
 
     def uniform() -> Tensor:

@@ -70,6 +70,13 @@ def test_check_reports_every_mistake_with_its_place_and_exits_1(ecad, write) -> 
     assert "^^^^^" in out
 
 
+def test_check_goes_on_after_a_file_that_cannot_be_read(ecad, write, tmp_path: Path) -> None:
+    code, out, err = ecad("check", tmp_path / "missing.ecad", write("cache every\n"))
+    assert code == 2
+    assert "missing.ecad" in err
+    assert "error[E1" in out
+
+
 def test_check_as_json_is_json(ecad, write) -> None:
     code, out, _ = ecad("check", "--json", write("model pixart-alpha\nsteps 20\ncache fnn every 2 steps\n"))
     assert code == 1
