@@ -13,6 +13,7 @@ from ecad_dsl.cli.console import (
     Files,
     JsonOption,
     SeedOption,
+    check_picture,
     check_step_count,
     check_writable,
     out,
@@ -21,7 +22,6 @@ from ecad_dsl.cli.console import (
     progress_bar,
     read,
 )
-from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,7 @@ def compare(
     from ecad_dsl.runtime import inspect
     from ecad_dsl.schedule import compile
 
-    if plot is not None and plot.suffix.lower() not in {".png", ".svg"}:
-        raise EcadError(f"plots are written as .png or .svg, not as {plot.name!r}")
+    check_picture(plot)
     programs = {file: read(file) for file in files}
     for path in (csv, plot):
         if path is not None:

@@ -134,6 +134,16 @@ def check_writable(path: Path) -> None:
     writable_folder(path.parent)
 
 
+def check_picture(path: Path | None) -> None:
+    """Refuse a picture in a format that cannot be drawn, before the work that it would show.
+
+    Raises:
+        EcadError: the suffix is neither .png nor .svg.
+    """
+    if path is not None and path.suffix.lower() not in {".png", ".svg"}:
+        raise EcadError(f"pictures are written as .png or .svg, not as {path.name!r}")
+
+
 def check_step_count(pipe: Any, steps: int) -> None:
     """Refuse more steps than the pipeline's noise schedule has.
 

@@ -67,6 +67,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
     """Measure the front and the baselines on held-out prompts; write and print what came of it."""
     from ecad_dsl.analysis import compare
     from ecad_dsl.analysis.baselines import baselines
+    from ecad_dsl.analysis.figures import heat_map
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
     from ecad_dsl.schedule import cost
@@ -83,9 +84,13 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
         compare.verdict(by_name[rival], None if match is None else by_name[_name(match)])
         for rival, match in matches.items()
     ]
-    _write(folder, compare.table(measured), verdicts, front, prompts)
-    _draw_grid(folder, pipe, by_name, verdicts, seed)
-    _write_report(folder, compare.table(measured), verdicts, front)
+    table = compare.table(measured)
+    answer = matches["fora-3"]
+    _write(folder, table, verdicts, prompts)
+    shown = answer or front[-1]
+    heat_map(shown.schedule, folder / "schedule.png", _name(shown))
+    _draw_grid(folder, pipe, by_name, None if answer is None else _name(answer), seed)
+    _write_report(folder, table, verdicts, front)
     for name in (
         "report.html",
         "pareto.png",
@@ -118,11 +123,9 @@ def _spread(front: Sequence[Candidate]) -> list[Candidate]:
     return [good[round(i * (len(good) - 1) / (JUDGED - 1))] for i in range(JUDGED)]
 
 
-def _write(
-    folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], front: Sequence[Candidate], prompts: int
-) -> None:
-    """The comparison as table, plot and verdicts, and the heat map of the schedule set against FORA 3."""
-    from ecad_dsl.analysis.figures import heat_map, pareto_plot
+def _write(folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], prompts: int) -> None:
+    """The comparison as table, plot and verdicts."""
+    from ecad_dsl.analysis.figures import pareto_plot
     from ecad_dsl.files import write_text
 
     write_text(folder / "comparison.csv", table.to_csv(index=False))
@@ -131,9 +134,6 @@ def _write(
     print_comparison(table, f"{prompts} held-out prompts that the search has not seen")
     for verdict in verdicts:
         out.print(_in_words(verdict), markup=False, soft_wrap=True)
-    answer = next((v["evolved"] for v in verdicts if v["rival"] == "fora-3"), None)
-    shown = next((c for c in front if _name(c) == answer), front[-1])
-    heat_map(shown.schedule, folder / "schedule.png", _name(shown))
 
 
 def _in_words(verdict: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ def _draw_grid(
     folder: Path,
     pipe: ReferencePipeline,
     measured: Mapping[str, Measured],
-    verdicts: Sequence[Mapping[str, Any]],
+    answer: str | None,
     seed: int,
 ) -> None:
     """The same captions and noise without a cache, with FORA 3, with its evolved answer, and with fewer steps."""
@@ -157,7 +157,6 @@ def _draw_grid(
     from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import held_out
 
-    answer = next((v["evolved"] for v in verdicts if v["rival"] == "fora-3"), None)
     names = {"none": "no cache", "fora-3": "FORA 3", answer: f"evolved\n{answer}", "7 steps": "7 steps"}
     prompts = held_out(8, seed)
     sampler = reference_sampler(pipe, prompts)

@@ -16,6 +16,7 @@ from ecad_dsl.cli.console import (
     JsonOption,
     ModelOption,
     StepsOption,
+    check_picture,
     err,
     out,
     print_json,
@@ -150,8 +151,7 @@ def show(
 ) -> None:
     """Draw a schedule: steps to the right, blocks downwards, the fuller the more is recomputed."""
     schedule = read_schedule(file, model, steps)
-    if output is not None and output.suffix.lower() not in {".png", ".svg"}:
-        raise EcadError(f"pictures are written as .png or .svg, not as {output.name!r}")
+    check_picture(output)
     for line in _heat_map(schedule):
         out.print(line, soft_wrap=True)
     if output is not None:

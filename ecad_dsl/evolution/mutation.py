@@ -6,6 +6,7 @@ A mutation returns new rules, or None where it finds nothing to edit. Whether th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -301,8 +302,8 @@ def random_every(space: Space, random: Random) -> Every:
 # ----------------------------------------------------------------------------------------------- small tools
 
 
-def _pick(rules: Rules, random: Random, fits: object = None) -> int | None:
-    indices = [i for i, rule in enumerate(rules) if fits is None or (callable(fits) and fits(rule))]
+def _pick(rules: Rules, random: Random, fits: Callable[[Rule], bool] = lambda _: True) -> int | None:
+    indices = [i for i, rule in enumerate(rules) if fits(rule)]
     return indices[int(random.integers(len(indices)))] if indices else None
 
 
