@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from ecad_dsl.evolution.search import Candidate, Progress
 
 
+Objective = Literal["reward", "fidelity"]
+
+
 class Settings(TypedDict):
     """What a run on the reference model is started with."""
 
     population: int
     generations: int
     seed: int
+    objective: Objective
     max_rules: int
     min_macs: float
     max_macs: float
@@ -38,7 +42,10 @@ def evolve(
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with, with its own settings.")] = None,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
     generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
-    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 24,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 48,
+    objective: Annotated[
+        Objective, typer.Option(help="Breed for likeness to uncached pictures, or for reward.")
+    ] = "fidelity",
     steps: Annotated[int, typer.Option(min=2, max=1000, help="Denoising steps.")] = 20,
     seed: SeedOption = 0,
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
@@ -52,8 +59,8 @@ def evolve(
     if (run is None) == (resume is None):
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
     settings: Settings = {
-        "population": population, "generations": generations, "seed": seed, "max_rules": max_rules,
-        "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts, "steps": steps,
+        "population": population, "generations": generations, "seed": seed, "objective": objective,
+        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts, "steps": steps,
     }  # fmt: skip
     if resume is not None:
         settings = _stored_settings(resume)
@@ -81,6 +88,7 @@ def search(folder: Path, settings: Settings) -> tuple[Candidate, ...]:
         population=settings["population"],
         generations=settings["generations"],
         seed=settings["seed"],
+        objective=settings["objective"],
         max_rules=settings["max_rules"],
         min_macs=settings["min_macs"],
         max_macs=settings["max_macs"],
@@ -110,19 +118,20 @@ def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, .
         task = bar.add_task("evolving", total=total)
         for progress in search:
             front = progress.front
-            bar.update(task, completed=progress.evaluated, description=_headline(progress))
+            bar.update(task, completed=progress.evaluated, description=_headline(progress, settings["objective"]))
     return front
 
 
-def _headline(progress: Progress) -> str:
-    """Short enough for a line of 80 characters: the best reward, and the best at half the MACs and at a third."""
+def _headline(progress: Progress, objective: Objective) -> str:
+    """Short enough for a line of 80 characters: the best quality, and the best at half the MACs and at a third."""
     from ecad_dsl.schedule import cost
 
     def best(share: float) -> str:
-        rewards = [c.reward for c in progress.front if 1 - cost(c.schedule).saved <= share]
-        return f"{max(rewards):.2f}" if rewards else "-"
+        found = [c.quality for c in progress.front if 1 - cost(c.schedule).saved <= share]
+        return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
 
-    text = f"gen {progress.generation}/{progress.generations}: reward {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
+    unit = "dB" if objective == "fidelity" else "reward"
+    text = f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
     return text + (f", {progress.failed} failed" if progress.failed else "")
 
 
@@ -131,7 +140,12 @@ def print_front(front: tuple[Candidate, ...]) -> None:
     from ecad_dsl.schedule import cost
 
     lines = [
-        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.reward:.3f}", str(len(c.program.rules)))
+        (
+            f"{c.macs / 1e9:.3f}",
+            f"{1 - cost(c.schedule).saved:.1%}",
+            "failed" if c.reward is None else f"{c.reward:.3f}",
+            str(len(c.program.rules)),
+        )
         for c in front
     ]
     print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)
@@ -146,7 +160,8 @@ def _stored_settings(folder: Path) -> Settings:
         raise EcadError(f"the run in {folder} was never started; start it with: ecad evolve --run {folder}")
     try:
         own = {
-            name: settings[name] for name in ("population", "generations", "seed", "max_rules", "min_macs", "max_macs")
+            name: settings[name]
+            for name in ("population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs")
         }
         return own | {name: settings[f"problem {name}"] for name in ("prompts", "steps")}  # type: ignore[return-value]
     except KeyError as missing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
 from ecad_dsl.evolution.mutation import Random, Rules, random_rule
 from ecad_dsl.language.tree import Action, Components, Every, FromTo, LastSteps, Rule
@@ -26,7 +28,7 @@ def first_population(space: Space, size: int, random: Random) -> list[Genome]:
 
 
 def hand_made(space: Space) -> list[tuple[str, Rules]]:
-    """FORA, FORA with a free tail, a pace of its own for each role, TGATE, and blends of these, by name."""
+    """FORA, also with a free start or tail, a pace of its own for each role, TGATE, and blends of these, by name."""
     everything = Components(("all",))
 
     def fora(period: int) -> Rule:
@@ -45,6 +47,9 @@ def hand_made(space: Space) -> list[tuple[str, Rules]]:
         programs += [(f"TGATE {percent} %", (gate(percent),)) for percent in (50, 25, 75)]
         programs.append(("FORA 2 with TGATE 50 %", (fora(2), gate(50))))
     programs += [(f"FORA {n}, last {k} steps free", (fora(n), tail(k))) for n, k in ((3, 1), (4, 2), (6, 3))]
+    # The first steps draw the outline, which nothing later can mend.
+    free_starts = ((3, 2), (4, 2), (5, 3))
+    programs += [(f"FORA {n} from step {k}", (replace(fora(n), steps=FromTo(k)),)) for n, k in free_starts]
     roles = [role for role in ("self", "cross", "ffn") if space.spec.select(role)]
     for role in roles:
         programs.append((f"{role} every 2 steps", (Rule(Action.CACHE, Components((role,)), every=Every(2)),)))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+from torch import Tensor
+
+from ecad_dsl.language.tree import Program
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.quality.measure import Sampler
+from ecad_dsl.quality.reward import psnr
 from ecad_dsl.runtime import inspect
-from ecad_dsl.schedule import Schedule, cost
+from ecad_dsl.schedule import Schedule, compile, cost
 
 
 class Problem(Protocol):
@@ -28,6 +32,10 @@ class Problem(Protocol):
         """Whatever the rewards depend on; a run is resumed only with the same."""
         ...
 
+    def fidelity(self, schedule: Schedule) -> float:
+        """How close the pictures come to those without a cache, more is better. May raise, like ``reward``."""
+        ...
+
     def reward(self, schedule: Schedule) -> float:
         """Mean reward, more is better. May raise: the candidate is then recorded as failed."""
         ...
@@ -39,10 +47,13 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class PipelineProblem:
-    """Mean reward of a diffusers pipeline's pictures over a fixed set of prompts and seeds."""
+    """A diffusers pipeline's pictures for a fixed set of prompts and seeds."""
 
     sampler: Sampler
+    """Of the calibration prompts; rewards are means over all of them."""
     steps: int
+    first: int = 12
+    """So many of the prompts are enough to tell fidelity."""
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -56,8 +67,20 @@ class PipelineProblem:
             "model": self.spec.name,
             "steps": self.steps,
             "prompts": len(sampler.prompts),
+            "first": self.first,
             "asked": hashlib.sha256(asked.encode()).hexdigest(),
         }
+
+    @cached_property
+    def _first(self) -> Sampler:
+        return replace(self.sampler, prompts=self.sampler.prompts[: self.first])
+
+    @cached_property
+    def _uncached(self) -> Tensor:
+        return self._first.pictures(compile(Program(()), self.spec, self.steps))
+
+    def fidelity(self, schedule: Schedule) -> float:
+        return float(psnr(self._first.pictures(schedule), self._uncached).mean())
 
     def reward(self, schedule: Schedule) -> float:
         return float(self.sampler.rewards(schedule).mean())

@@ -1,15 +1,20 @@
-"""The search: NSGA-II over programs, two objectives (1 - mean reward, MACs), both minimised."""
+"""The search: NSGA-II over programs, quality against MACs.
+
+Quality is the mean reward, or fidelity: how close pictures come to those without a cache. A reward of few prompts hangs
+on the one or two that a schedule happens to spoil; the distance to the uncached picture tells schedules apart with each
+prompt, so that fidelity finds the better ones with far fewer pictures. Rewards then tell what was found.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
@@ -30,17 +35,22 @@ from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
 from ecad_dsl.schedule import Schedule, cost, format
 
+Objective = Literal["reward", "fidelity"]
+
 FAILED = 1e6
-"""Stands for 1 - reward of a candidate that could not be measured: dominated by everything that could."""
+"""Stands for the negative quality of a candidate that could not be measured: dominated by everything that could."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A measured schedule. ``reward`` is the mean on the calibration prompts: flattering, since it was chosen by it."""
+    """A measured schedule."""
 
     program: Program
     schedule: Schedule
-    reward: float
+    quality: float
+    """What it was chosen by, and therefore flattering: mean reward or fidelity on the calibration prompts."""
+    reward: float | None
+    """Mean reward on the calibration prompts; None until it is measured, at the end of a search for fidelity."""
     macs: int
     generation: int
     """0: one of the first population, which people wrote."""
@@ -69,11 +79,14 @@ def evolve(
     population: int = 20,
     generations: int = 12,
     seed: int = 0,
+    objective: Objective = "reward",
     max_rules: int = 24,
     min_macs: float = 0.0,
     max_macs: float = 1.0,
 ) -> Iterator[Progress]:
     """Search for schedules; yields after every evaluation and can be stopped at any of them.
+
+    With ``objective="fidelity"`` rewards are measured last, of the front alone.
 
     Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
     which lends them its rules, is measured whatever it costs.
@@ -94,6 +107,7 @@ def evolve(
         "population": population,
         "generations": generations,
         "seed": seed,
+        "objective": objective,
         "max_rules": max_rules,
         "min_macs": min_macs,
         "max_macs": max_macs,
@@ -118,15 +132,27 @@ def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str,
             evaluation = store.find(genome.key)
             remembered += evaluation is not None
             if evaluation is None:
-                evaluation = _evaluate(problem, genome, generation)
+                evaluation = _evaluate(problem, genome, generation, settings["objective"])
                 store.add(evaluation)
             evaluated += 1
-            failed += evaluation.reward is None
-            loss = FAILED if evaluation.reward is None else 1 - evaluation.reward
-            individual.set("F", np.array([loss, evaluation.macs], dtype=float))
-            front = _with_candidate(front, genome, evaluation)
+            quality = getattr(evaluation, settings["objective"])
+            failed += quality is None
+            individual.set("F", np.array([FAILED if quality is None else -quality, evaluation.macs], dtype=float))
+            front = _with_candidate(front, genome, evaluation, quality)
             yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
         algorithm.tell(infills=asked)
+        write_front(store.path.parent / "front", front)
+    if settings["objective"] == "fidelity":
+        for candidate in front:
+            evaluation = store.find(candidate.schedule.key)
+            assert evaluation is not None
+            if evaluation.reward is None:
+                reward, error = _measured(problem.reward, candidate.schedule)
+                evaluation = replace(evaluation, reward=reward, error=error)
+                store.update(evaluation)
+            failed += evaluation.reward is None
+            front = tuple(replace(c, reward=evaluation.reward) if c is candidate else c for c in front)
+            yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
         write_front(store.path.parent / "front", front)
 
 
@@ -143,16 +169,13 @@ def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
     return algorithm
 
 
-def _evaluate(problem: Problem, genome: Genome, generation: int) -> Evaluation:
+def _evaluate(problem: Problem, genome: Genome, generation: int, objective: Objective) -> Evaluation:
     start = time.perf_counter()
-    reward, error = None, None
-    try:
-        measured = problem.reward(genome.schedule)
-        reward, error = (measured, None) if math.isfinite(measured) else (None, f"the reward is {measured}")
-    except EcadError:  # a mistake of the user's, which every further candidate would repeat
-        raise
-    except Exception as failure:  # one bad candidate must not stop a run of hours
-        error = f"{type(failure).__name__}: {failure}"
+    fidelity, reward = None, None
+    if objective == "fidelity":
+        fidelity, error = _measured(problem.fidelity, genome.schedule)
+    else:
+        reward, error = _measured(problem.reward, genome.schedule)
     return Evaluation(
         key=genome.key,
         generation=generation,
@@ -160,20 +183,41 @@ def _evaluate(problem: Problem, genome: Genome, generation: int) -> Evaluation:
         edit=genome.origin.edit,
         parents=genome.origin.parents,
         macs=problem.macs(genome.schedule),
+        fidelity=fidelity,
         reward=reward,
         error=error,
         seconds=time.perf_counter() - start,
     )
 
 
-def _with_candidate(front: tuple[Candidate, ...], genome: Genome, evaluation: Evaluation) -> tuple[Candidate, ...]:
+def _measured(measure: Callable[[Schedule], float], schedule: Schedule) -> tuple[float | None, str | None]:
+    """What was measured, or None and why not."""
+    try:
+        value = measure(schedule)
+    except EcadError:  # a mistake of the user's, which every further candidate would repeat
+        raise
+    except Exception as failure:  # one bad candidate must not stop a run of hours
+        return None, f"{type(failure).__name__}: {failure}"
+    return (value, None) if math.isfinite(value) else (None, f"measured was {value}")
+
+
+def _with_candidate(
+    front: tuple[Candidate, ...], genome: Genome, evaluation: Evaluation, quality: float | None
+) -> tuple[Candidate, ...]:
     """The front with a candidate added, unless one on it is as good and as cheap."""
-    reward, macs = evaluation.reward, evaluation.macs
-    if reward is None or any(c.reward >= reward and c.macs <= macs for c in front):
+    macs = evaluation.macs
+    if quality is None or any(c.quality >= quality and c.macs <= macs for c in front):
         return front
-    kept = [c for c in front if c.reward > reward or c.macs < macs]
-    program = Program(genome.rules)
-    candidate = Candidate(program, genome.schedule, reward, macs, evaluation.generation, evaluation.edit)
+    kept = [c for c in front if c.quality > quality or c.macs < macs]
+    candidate = Candidate(
+        Program(genome.rules),
+        genome.schedule,
+        quality,
+        evaluation.reward,
+        macs,
+        evaluation.generation,
+        evaluation.edit,
+    )
     return tuple(sorted([*kept, candidate], key=lambda c: c.macs))
 
 
@@ -185,7 +229,7 @@ def published(candidate: Candidate) -> Program:
         Steps(candidate.schedule.steps),
         Meta("title", f"{origin}: {_share(candidate):.1%} of the MACs"),
         Meta("macs", candidate.macs),
-        Meta("calibration_reward", round(candidate.reward, 4)),
+        *([] if candidate.reward is None else [Meta("calibration_reward", round(candidate.reward, 4))]),
     )
     return replace(candidate.program, statements=(*header, *candidate.program.statements))
 

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS evaluations (
     edit TEXT NOT NULL,
     parents TEXT NOT NULL,
     macs INTEGER NOT NULL,
+    fidelity REAL,
     reward REAL,
     error TEXT,
     seconds REAL NOT NULL,
@@ -41,7 +42,10 @@ CREATE TABLE IF NOT EXISTS evaluations (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One measured candidate. ``reward`` is None where it failed; ``error`` then says why."""
+    """One measured candidate: its fidelity or reward, whichever the run searches for, and the other where needed.
+
+    Both are None where it failed; ``error`` then says why.
+    """
 
     key: str
     generation: int
@@ -49,6 +53,7 @@ class Evaluation:
     edit: str
     parents: tuple[str, ...]
     macs: int
+    fidelity: float | None
     reward: float | None
     error: str | None
     seconds: float
@@ -140,10 +145,17 @@ class RunStore:
         with self._translated("write to"), self._database:
             self._database.execute(f"INSERT OR IGNORE INTO evaluations ({names}) VALUES ({places})", row)
 
+    def update(self, evaluation: Evaluation) -> None:
+        """Remember the reward, or the failure, of a candidate that was measured for its fidelity before."""
+        with self._translated("write to"), self._database:
+            self._database.execute(
+                "UPDATE evaluations SET reward = ?, error = ? WHERE key = ?",
+                (evaluation.reward, evaluation.error, evaluation.key),
+            )
+
     def _select(self, key: str) -> Iterator[Evaluation]:
-        columns = "key, generation, program, edit, parents, macs, reward, error, seconds"
+        columns = "generation, program, edit, parents, macs, fidelity, reward, error, seconds"
         with self._translated("read"):
             rows = self._database.execute(f"SELECT {columns} FROM evaluations WHERE key = ?", (key,)).fetchall()
-            for _, generation, program, edit, parents, macs, reward, error, seconds in rows:
-                origin = tuple(json.loads(parents))
-                yield Evaluation(key, generation, program, edit, origin, macs, reward, error, seconds)
+            for generation, program, edit, parents, *measured in rows:
+                yield Evaluation(key, generation, program, edit, tuple(json.loads(parents)), *measured)

@@ -20,6 +20,9 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def __getitem__(self, chosen: slice) -> PromptSet:
+        return PromptSet(self.name, self.prompts[chosen], self.seeds[chosen])
+
 
 # Each set has a million seeds to itself, so that no two sets share noise.
 

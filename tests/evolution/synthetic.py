@@ -19,6 +19,9 @@ class Synthetic:
         self.seconds = seconds
         self.measured = 0
 
+    def fidelity(self, schedule: Schedule) -> float:
+        return 40 * self.reward(schedule)
+
     def reward(self, schedule: Schedule) -> float:
         self.measured += 1
         time.sleep(self.seconds)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import evolve
+from ecad_dsl.evolution.search import Objective, evolve
 from ecad_dsl.schedule import Schedule, compile, load, parse
 from tests.evolution.synthetic import Synthetic
 
@@ -20,7 +20,7 @@ SETTINGS = {"population": 8, "generations": 4, "seed": 3}
 
 
 def figures(front) -> list[tuple[float, int]]:
-    return [(candidate.reward, candidate.macs) for candidate in front]
+    return [(candidate.quality, candidate.reward, candidate.macs) for candidate in front]
 
 
 def test_the_front_is_what_no_evaluation_beats(tmp_path: Path) -> None:
@@ -31,16 +31,16 @@ def test_the_front_is_what_no_evaluation_beats(tmp_path: Path) -> None:
         {(r, m) for r, m in rows if not any(r2 >= r and m2 <= m and (r2, m2) != (r, m) for r2, m2 in rows)},
         key=lambda pair: pair[1],
     )
-    assert figures(last.front) == best
+    assert [(c.reward, c.macs) for c in last.front] == best
     assert last.evaluated == 8 * 5
 
 
 def test_evolution_finds_better_schedules_than_it_started_with(tmp_path: Path) -> None:
     progress = list(evolve(Synthetic(), tmp_path, population=16, generations=10, seed=0))
     first = progress[15].front
-    for reward, macs in figures(first):
-        assert any(c.reward >= reward and c.macs <= macs for c in progress[-1].front)
-    beaten = [c for c in progress[-1].front if any(c.reward > r and c.macs < m for r, m in figures(first))]
+    last = progress[-1].front
+    assert all(any(c.quality >= old.quality and c.macs <= old.macs for c in last) for old in first)
+    beaten = [c for c in last if any(c.quality > old.quality and c.macs < old.macs for old in first)]
     assert beaten
 
 
@@ -59,18 +59,35 @@ def test_the_files_of_the_front_compile_to_what_was_measured(tmp_path: Path) -> 
         assert program.meta["macs"] in {candidate.macs for candidate in last.front}
 
 
-def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_twice(tmp_path: Path) -> None:
-    *_, whole = evolve(Synthetic(), tmp_path / "whole", **SETTINGS)
-    for stop in (1, 7, 8, 9, 23):
+@pytest.mark.parametrize("objective", ["reward", "fidelity"])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_twice(
+    tmp_path: Path, objective: Objective
+) -> None:
+    *_, whole = evolve(Synthetic(), tmp_path / "whole", objective=objective, **SETTINGS)
+    rewards_of_front = [41] if objective == "fidelity" else []
+    for stop in (1, 7, 8, 9, 23, *rewards_of_front):
         run = tmp_path / f"stopped-{stop}"
-        search = evolve(Synthetic(), run, **SETTINGS)
+        search = evolve(Synthetic(), run, objective=objective, **SETTINGS)
         for _ in range(stop):
             next(search)
         search.close()
         problem = Synthetic()
-        *_, resumed = evolve(problem, run, **SETTINGS)
+        *_, resumed = evolve(problem, run, objective=objective, **SETTINGS)
         assert figures(resumed.front) == figures(whole.front)
-        assert problem.measured <= whole.evaluated - stop
+        measurements = whole.evaluated + (len(whole.front) if objective == "fidelity" else 0)
+        assert problem.measured == max(0, measurements - stop)
+
+
+def test_a_search_for_fidelity_measures_the_reward_of_its_front_and_of_nothing_else(tmp_path: Path) -> None:
+    problem = Synthetic()
+    *_, last = evolve(problem, tmp_path, objective="fidelity", **SETTINGS)
+    assert problem.measured == last.evaluated + len(last.front)
+    assert all(candidate.reward == pytest.approx(candidate.quality / 40) for candidate in last.front)
+    with sqlite3.connect(tmp_path / "run.sqlite") as database:
+        rewards = dict(database.execute("SELECT key, reward FROM evaluations WHERE reward IS NOT NULL"))
+    assert rewards == {candidate.schedule.key: candidate.reward for candidate in last.front}
+    for file in (tmp_path / "front").glob("*.ecad"):
+        assert "calibration_reward" in load(file).meta
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
@@ -85,7 +102,7 @@ def test_a_candidate_that_fails_is_recorded_with_its_reason_and_stops_nothing(tm
     assert last.failed > 0
     with sqlite3.connect(tmp_path / "run.sqlite") as database:
         reasons = {reason for (reason,) in database.execute("SELECT error FROM evaluations WHERE reward IS NULL")}
-    assert reasons == {"RuntimeError: out of memory", "the reward is nan"}
+    assert reasons == {"RuntimeError: out of memory", "measured was nan"}
     assert all(candidate.reward == candidate.reward for candidate in last.front)
 
 
