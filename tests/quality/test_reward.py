@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ecad_dsl import EcadError
-from ecad_dsl.quality.reward import attribute_accuracy, reference_reward
+from ecad_dsl.quality.reward import attribute_accuracy, psnr, reference_reward
 from ecad_dsl.reference import captions, scenes
 
 
@@ -65,3 +65,9 @@ def test_an_empty_caption_is_judged_by_realness_alone(drawn: tuple[Tensor, list[
 def test_a_word_that_the_model_does_not_know_is_an_error(drawn: tuple[Tensor, list[str]]) -> None:
     with pytest.raises(EcadError, match="does not know 'unicorn'"):
         reference_reward(drawn[0][:1], ["a red unicorn"])
+
+
+def test_psnr_is_that_of_the_mean_squared_error_and_ends_at_40_db() -> None:
+    originals = torch.full((3, 3, 4, 4), 0.5)
+    pictures = originals + torch.tensor([0.0, 0.1, 0.5]).reshape(3, 1, 1, 1)
+    assert psnr(pictures, originals).tolist() == pytest.approx([40.0, 19.957, 6.019], abs=1e-3)
