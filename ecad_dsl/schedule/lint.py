@@ -188,10 +188,9 @@ class _Linter:
             # A rule that selects step 0 counts from there.
             due = rule.every is None or rule.every.offset == 0
             reuses = due if rule.action is tree.Action.REUSE else not due and rule.action is tree.Action.CACHE
-            if isinstance(rule.steps, tree.Name):
-                place = rule.steps if _place_of_0(meanings.get(rule.steps.name)) else None
-            else:
-                place = _place_of_0(rule.steps)
+            place = _place_of_0(rule.steps)
+            if isinstance(rule.steps, tree.Name) and _place_of_0(meanings.get(rule.steps.name)):
+                place = rule.steps
             if not reuses or place is None:
                 continue
             help_ = "leave step 0 out"
