@@ -118,7 +118,12 @@ def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, .
         task = bar.add_task("evolving", total=total)
         for progress in search:
             front = progress.front
-            bar.update(task, completed=progress.evaluated, description=_headline(progress, settings["objective"]))
+            bar.update(
+                task,
+                total=total + progress.to_reward,
+                completed=progress.evaluated + progress.rewarded,
+                description=_headline(progress, settings["objective"]),
+            )
     return front
 
 
@@ -130,6 +135,8 @@ def _headline(progress: Progress, objective: Objective) -> str:
         found = [c.quality for c in progress.front if 1 - cost(c.schedule).saved <= share]
         return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
 
+    if progress.to_reward:
+        return f"rewards of the best {progress.to_reward}"
     unit = "dB" if objective == "fidelity" else "reward"
     text = f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
     return text + (f", {progress.failed} failed" if progress.failed else "")
