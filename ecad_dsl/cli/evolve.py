@@ -52,7 +52,7 @@ def evolve(
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
     max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
 ) -> None:
-    """Evolve schedules for the reference model: NSGA-II over programs, reward against MACs.
+    """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
 
     Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one.
     """
