@@ -117,7 +117,7 @@ def _entry(candidate: Candidate) -> Entry:
 
 def _spread(front: Sequence[Candidate]) -> list[Candidate]:
     """Evolved candidates worth judging: below a reward of 0 there are no pictures to look at."""
-    good = [c for c in front if c.reward is not None and c.reward > 0 and c.generation > 0]
+    good = [c for c in front if c.quality > 0 and c.generation > 0]
     if len(good) <= JUDGED:
         return good
     return [good[round(i * (len(good) - 1) / (JUDGED - 1))] for i in range(JUDGED)]

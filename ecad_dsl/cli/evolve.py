@@ -147,12 +147,7 @@ def print_front(front: tuple[Candidate, ...]) -> None:
     from ecad_dsl.schedule import cost
 
     lines = [
-        (
-            f"{c.macs / 1e9:.3f}",
-            f"{1 - cost(c.schedule).saved:.1%}",
-            "failed" if c.reward is None else f"{c.reward:.3f}",
-            str(len(c.program.rules)),
-        )
+        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.quality:.3f}", str(len(c.program.rules)))
         for c in front
     ]
     print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)

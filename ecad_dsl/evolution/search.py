@@ -53,7 +53,10 @@ class Candidate:
     program: Program
     schedule: Schedule
     quality: float
-    """What it is chosen by, and therefore flattering: mean reward or fidelity on the calibration prompts."""
+    """What it is chosen by, and therefore flattering: mean reward or fidelity on the calibration prompts.
+
+    On the front that a search ends with it is the reward.
+    """
     reward: float | None
     """Mean reward on the calibration prompts; None until it is measured, at the end of a search for fidelity."""
     macs: int
