@@ -164,6 +164,7 @@ class _Linter:
     def __init__(self, program: tree.Program) -> None:
         self.found: list[Diagnostic] = []
         self._program = program
+        self._rules = program.rules
         self._lets = [statement for statement in program.statements if isinstance(statement, tree.Let)]
 
     def _warn(self, code: str, message: str, span: Span | None, label: str | None, help_: str) -> None:
@@ -225,7 +226,7 @@ class _Linter:
         ordered = sorted(numbers)
         source, chosen = self._program.source, ordered[:_MOST_NAMED]
         noun, names = "rule", [str(number + 1) for number in chosen]
-        spans = [span for number in chosen if (span := self._program.rules[number].span) is not None]
+        spans = [span for number in chosen if (span := self._rules[number].span) is not None]
         if source is not None and len(spans) == len(chosen):
             noun, names = "line", [str(source.position(span.start).line) for span in spans]
         if len(ordered) > _MOST_NAMED:
