@@ -163,6 +163,8 @@ class _Peeler:
     _KEPT = 48
     """Starts that are followed to their end; most are weeded out by their first worth."""
     _PAIRS = 200
+    _WORTHS = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)
+    """What explaining a recomputed cell may count. Little finds rules that reuse, much finds exceptions to them."""
 
     def __init__(self, grid: _Grid, random: np.random.Generator) -> None:
         self._grid = grid
@@ -170,15 +172,13 @@ class _Peeler:
 
     def search(self, effort: float) -> list[_Box]:
         """The boxes of a short program, the last rule first."""
-        best = self._peel([], 0.5, 0.0)
-        for worth in (0.25, 1.0):
-            best = min(best, self._peel([], worth, 0.0), key=len)
+        best = min((self._peel([], worth, 0.0) for worth in self._WORTHS), key=len)
         current = best
         for _ in range(round(effort * 8 * len(best))):
             if len(best) < 2:
                 break
             torn = self._torn(current)
-            anew = self._peel(torn, float(self._random.choice([0.1, 0.3, 0.6, 1.0])), 0.15)
+            anew = self._peel(torn, float(self._random.choice(self._WORTHS)), 0.15)
             if len(anew) <= len(current):
                 current = anew
             if len(current) < len(best):
