@@ -160,9 +160,9 @@ class _State:
 
 
 class _Peeler:
-    _KEPT = 48
+    _KEPT = 24
     """Starts that are followed to their end; most are weeded out by their first worth."""
-    _PAIRS = 200
+    _PAIRS = 100
     _WORTHS = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)
     """What explaining a recomputed cell may count. Little finds rules that reuse, much finds exceptions to them."""
 
@@ -172,18 +172,34 @@ class _Peeler:
 
     def search(self, effort: float) -> list[_Box]:
         """The boxes of a short program, the last rule first."""
-        best = min((self._peel([], worth, 0.0) for worth in self._WORTHS), key=len)
+        best = min((self._peel([], worth) for worth in self._WORTHS), key=len)
         current = best
-        for _ in range(round(effort * 8 * len(best))):
-            if len(best) < 2:
+        for _ in range(round(effort * 40)):
+            if len(best) <= 2:
                 break
-            torn = self._torn(current)
-            anew = self._peel(torn, float(self._random.choice(self._WORTHS)), 0.15)
+            worth = float(self._random.choice(self._WORTHS))
+            goal = self._goal(current) if self._random.random() < 0.6 else None
+            kept = current if goal is not None else self._torn(current)
+            anew = self._peel(kept, worth, noise=0.05, goal=goal, limit=len(current))
             if len(anew) <= len(current):
                 current = anew
             if len(current) < len(best):
                 best = current
         return best
+
+    def _goal(self, boxes: list[_Box]) -> _Box:
+        """A larger box that could stand for two if the cells that speak against it were explained before."""
+        first, second = (boxes[int(i)] for i in self._random.choice(len(boxes), 2, replace=False))
+        steps = first.steps | second.steps if self._random.random() < 0.7 else first.steps
+        return first._replace(steps=steps, cells=self._hull(first.cells | second.cells))
+
+    def _hull(self, cells: Array) -> Array:
+        """In each stack, the blocks that hold any of the cells times the components that do."""
+        hull = np.zeros_like(cells)
+        for where, _, width in self._grid.stacks:
+            part = cells[where].reshape(-1, width)
+            hull[where] = (part.any(1)[:, None] & part.any(0)).ravel()
+        return hull
 
     def _torn(self, boxes: list[_Box]) -> list[_Box]:
         """Without a few of the boxes: neighbours, or any."""
@@ -195,32 +211,52 @@ class _Peeler:
             gone = set(self._random.choice(len(boxes), count, replace=False).tolist())
         return [box for index, box in enumerate(boxes) if index not in gone]
 
-    def _peel(self, boxes: list[_Box], recompute_worth: float, noise: float) -> list[_Box]:
-        """Peel off ``boxes`` as far as they still fit, each made as large as it now can be; then others to the end."""
+    def _peel(
+        self,
+        boxes: list[_Box],
+        recompute_worth: float,
+        noise: float = 0.0,
+        goal: _Box | None = None,
+        limit: float = float("inf"),
+    ) -> list[_Box]:
+        """Peel off ``boxes`` as far as they still fit, each made as large as it now can be; then others to the end.
+
+        Before, if there is a goal: whatever speaks against it, and it. More than ``limit`` boxes are of no interest.
+        """
         grid = self._grid
         everything = np.ones_like(grid.target)
         everything[0] = False  # whatever rules say, step 0 is recomputed
         state = _State(grid, recompute_worth, everything)
         peeled: list[_Box] = []
+        if goal is not None:
+            inside = goal.steps[:, None] & goal.cells & (grid.target != grid.patterns[goal.pattern][:, None])
+            while (inside & state.open).any() and len(peeled) < limit:
+                state.worth = (inside & state.open) + np.float32(0.01) * state.worth
+                peeled.append(self._best(state, boxes, noise))
+                state.peel(peeled[-1])
+            boxes = [goal, *boxes]
         for box in boxes:
             again, worth = self._climb(state, np.array([box.pattern]), box.steps[None])
             if worth[0] > 0:
                 state.peel(again[0])
                 peeled.append(again[0])
-        while state.left:
-            found, worth = self._boxes(state)
-            if noise:
-                worth = worth * (1 - noise * self._random.random(len(worth)))
-            box = found[int(worth.argmax())]
-            state.peel(box)
-            peeled.append(box)
+        while state.left and len(peeled) <= limit:
+            peeled.append(self._best(state, [], noise))
+            state.peel(peeled[-1])
         return peeled
 
-    def _boxes(self, state: _State) -> tuple[list[_Box], Array]:
+    def _best(self, state: _State, known: list[_Box], noise: float) -> _Box:
+        """The box worth most, give or take some noise; the known ones are tried as well."""
         patterns, steps = self._starts(state)
+        if known:
+            patterns = np.concatenate([patterns, [box.pattern for box in known]])
+            steps = np.concatenate([steps, [box.steps for box in known]])
         _, _, worth = state.best_cells(patterns, steps)
         kept = np.argsort(-worth, kind="stable")[: self._KEPT]
-        return self._climb(state, patterns[kept], steps[kept])
+        found, worth = self._climb(state, patterns[kept], steps[kept])
+        if noise:
+            worth = worth * (1 - noise * self._random.random(len(worth)))
+        return found[int(worth.argmax())]
 
     @staticmethod
     def _climb(state: _State, patterns: Array, steps: Array) -> tuple[list[_Box], Array]:
@@ -257,7 +293,7 @@ class _Peeler:
             wants = grid.patterns[pattern]
             agrees = ~is_open | (recomputed == wants)
             explained = (agrees & is_open & (~wants | recomputed)).sum(1)
-            best = np.argsort(-explained, kind="stable")[:4]
+            best = np.argsort(-explained, kind="stable")[:2]
             patterns.append(np.full(len(best), pattern))
             steps.append(agrees[best])
         return np.concatenate(patterns), np.concatenate(steps)
