@@ -77,8 +77,8 @@ def match(front: Sequence[Candidate], macs: int) -> Candidate | None:
     Best on the calibration prompts: choosing on held-out ones would flatter it. Candidates of the first population
     were written by hand and do not count.
     """
-    bred = {c.reward: c for c in front if c.generation > 0 and c.macs <= macs and c.reward is not None}
-    return bred[max(bred)] if bred else None
+    bred = [candidate for candidate in front if candidate.generation > 0 and candidate.macs <= macs]
+    return max(bred, key=lambda candidate: candidate.quality, default=None)
 
 
 def verdict(rival: Measured, evolved: Measured | None) -> dict[str, Any]:

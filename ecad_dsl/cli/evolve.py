@@ -52,7 +52,7 @@ def evolve(
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
     max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
 ) -> None:
-    """Evolve schedules for the reference model: NSGA-II over programs, reward against MACs.
+    """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
 
     Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one.
     """
@@ -118,7 +118,12 @@ def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, .
         task = bar.add_task("evolving", total=total)
         for progress in search:
             front = progress.front
-            bar.update(task, completed=progress.evaluated, description=_headline(progress, settings["objective"]))
+            bar.update(
+                task,
+                total=total + progress.to_reward,
+                completed=progress.evaluated + progress.rewarded,
+                description=_headline(progress, settings["objective"]),
+            )
     return front
 
 
@@ -130,6 +135,8 @@ def _headline(progress: Progress, objective: Objective) -> str:
         found = [c.quality for c in progress.front if 1 - cost(c.schedule).saved <= share]
         return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
 
+    if progress.to_reward:
+        return f"rewards of the best {progress.to_reward}"
     unit = "dB" if objective == "fidelity" else "reward"
     text = f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
     return text + (f", {progress.failed} failed" if progress.failed else "")
@@ -140,12 +147,7 @@ def print_front(front: tuple[Candidate, ...]) -> None:
     from ecad_dsl.schedule import cost
 
     lines = [
-        (
-            f"{c.macs / 1e9:.3f}",
-            f"{1 - cost(c.schedule).saved:.1%}",
-            "failed" if c.reward is None else f"{c.reward:.3f}",
-            str(len(c.program.rules)),
-        )
+        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.quality:.3f}", str(len(c.program.rules)))
         for c in front
     ]
     print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)

@@ -65,13 +65,17 @@ def check(files: Files, model: ModelOption = None, steps: StepsOption = None, js
 
 
 def _findings(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
-    from ecad_dsl.language import ScheduleSyntaxError
+    """Errors, then warnings, each in the order of the text."""
+    from ecad_dsl.language import ScheduleSyntaxError, in_text_order
     from ecad_dsl.schedule import check as check_program
+    from ecad_dsl.schedule import lint
 
     try:
-        return check_program(read(file), model, steps)
+        program = read(file)
     except ScheduleSyntaxError as error:
         return list(error.diagnostics)
+    found = in_text_order(check_program(program, model, steps) + lint(program, model, steps))
+    return sorted(found, key=lambda diagnostic: not diagnostic.is_error)
 
 
 def fmt(

@@ -40,6 +40,11 @@ Objective = Literal["reward", "fidelity"]
 FAILED = 1e6
 """Stands for the negative quality of a candidate that could not be measured: dominated by everything that could."""
 
+NEAR = 2.0
+"""Promising: so many dB behind the best fidelity of no more MACs."""
+REWARDED = 24
+"""At most so many promising candidates have their reward measured."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -48,7 +53,10 @@ class Candidate:
     program: Program
     schedule: Schedule
     quality: float
-    """What it was chosen by, and therefore flattering: mean reward or fidelity on the calibration prompts."""
+    """What it is chosen by, and therefore flattering: mean reward or fidelity on the calibration prompts.
+
+    On the front that a search ends with it is the reward.
+    """
     reward: float | None
     """Mean reward on the calibration prompts; None until it is measured, at the end of a search for fidelity."""
     macs: int
@@ -70,6 +78,9 @@ class Progress:
     failed: int
     last: Evaluation
     front: tuple[Candidate, ...]
+    rewarded: int = 0
+    to_reward: int = 0
+    """At the end of a search for fidelity: how many of the promising candidates have their reward."""
 
 
 def evolve(
@@ -86,7 +97,8 @@ def evolve(
 ) -> Iterator[Progress]:
     """Search for schedules; yields after every evaluation and can be stopped at any of them.
 
-    With ``objective="fidelity"`` rewards are measured last, of the front alone.
+    With ``objective="fidelity"`` the rewards of the most promising candidates are measured last, and the front that the
+    search ends with is that of their rewards.
 
     Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
     which lends them its rules, is measured whatever it costs.
@@ -122,6 +134,7 @@ def evolve(
 def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str, Any]) -> Iterator[Progress]:
     algorithm = _nsga2(space, settings["population"], settings["seed"])
     front: tuple[Candidate, ...] = ()
+    found: dict[str, Candidate] = {}
     evaluated = remembered = failed = 0
     for generation in range(settings["generations"] + 1):
         asked = algorithm.ask()
@@ -138,22 +151,41 @@ def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str,
             quality = getattr(evaluation, settings["objective"])
             failed += quality is None
             individual.set("F", np.array([FAILED if quality is None else -quality, evaluation.macs], dtype=float))
-            front = _with_candidate(front, genome, evaluation, quality)
+            if quality is not None:
+                found[genome.key] = candidate = _candidate(genome, evaluation, quality)
+                front = _with_candidate(front, candidate)
             yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
         algorithm.tell(infills=asked)
         write_front(store.path.parent / "front", front)
     if settings["objective"] == "fidelity":
-        for candidate in front:
+        chosen = _promising(tuple(found.values()), space) or front  # nothing bred: those written by hand
+        front = ()
+        for count, candidate in enumerate(chosen, start=1):
             evaluation = store.find(candidate.schedule.key)
             assert evaluation is not None
             if evaluation.reward is None:
                 reward, error = _measured(problem.reward, candidate.schedule)
                 evaluation = replace(evaluation, reward=reward, error=error)
                 store.update(evaluation)
-            failed += evaluation.reward is None
-            front = tuple(replace(c, reward=evaluation.reward) if c is candidate else c for c in front)
-            yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
+            if evaluation.reward is None:
+                failed += 1
+            else:
+                front = _with_candidate(front, replace(candidate, quality=evaluation.reward, reward=evaluation.reward))
+            yield Progress(
+                generation, settings["generations"], evaluated, remembered, failed, evaluation,
+                front, count, len(chosen),
+            )  # fmt: skip
         write_front(store.path.parent / "front", front)
+
+
+def _promising(found: tuple[Candidate, ...], space: Space) -> tuple[Candidate, ...]:
+    """Bred ones that come closest to the best fidelity of no more MACs: worth telling apart by reward."""
+
+    def behind(candidate: Candidate) -> float:
+        return max(c.quality for c in found if c.macs <= candidate.macs) - candidate.quality
+
+    near = [c for c in found if c.generation > 0 and space.holds(c.schedule) and behind(c) <= NEAR]
+    return tuple(sorted(sorted(near, key=behind)[:REWARDED], key=lambda c: c.macs))
 
 
 def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
@@ -201,24 +233,24 @@ def _measured(measure: Callable[[Schedule], float], schedule: Schedule) -> tuple
     return (value, None) if math.isfinite(value) else (None, f"measured was {value}")
 
 
-def _with_candidate(
-    front: tuple[Candidate, ...], genome: Genome, evaluation: Evaluation, quality: float | None
-) -> tuple[Candidate, ...]:
-    """The front with a candidate added, unless one on it is as good and as cheap."""
-    macs = evaluation.macs
-    if quality is None or any(c.quality >= quality and c.macs <= macs for c in front):
-        return front
-    kept = [c for c in front if c.quality > quality or c.macs < macs]
-    candidate = Candidate(
-        Program(genome.rules),
-        genome.schedule,
-        quality,
-        evaluation.reward,
-        macs,
-        evaluation.generation,
-        evaluation.edit,
+def _candidate(genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:
+    return Candidate(
+        program=Program(genome.rules),
+        schedule=genome.schedule,
+        quality=quality,
+        reward=evaluation.reward,
+        macs=evaluation.macs,
+        generation=evaluation.generation,
+        edit=evaluation.edit,
     )
-    return tuple(sorted([*kept, candidate], key=lambda c: c.macs))
+
+
+def _with_candidate(front: tuple[Candidate, ...], new: Candidate) -> tuple[Candidate, ...]:
+    """The front with a candidate added, unless one on it is as good and as cheap."""
+    if any(c.quality >= new.quality and c.macs <= new.macs for c in front):
+        return front
+    kept = [c for c in front if c.quality > new.quality or c.macs < new.macs]
+    return tuple(sorted([*kept, new], key=lambda c: c.macs))
 
 
 def published(candidate: Candidate) -> Program:

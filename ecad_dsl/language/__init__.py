@@ -6,6 +6,7 @@ from ecad_dsl.language.diagnostics import (
     DiagnosticError,
     ScheduleSyntaxError,
     Severity,
+    in_text_order,
     render,
 )
 from ecad_dsl.language.formatter import format, format_statement
@@ -81,6 +82,7 @@ __all__ = [
     "Steps",
     "format",
     "format_statement",
+    "in_text_order",
     "parse",
     "render",
 ]

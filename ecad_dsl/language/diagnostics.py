@@ -48,6 +48,11 @@ TITLES = {
     "W302": "a role is empty on this model",
     "W303": "a selection reaches beyond what there is",
     "W304": "a name that no shipped model has",
+    "W305": "a rule changes nothing",
+    "W306": "a rule is wholly overwritten",
+    "W307": "reuse is written for step 0",
+    "W308": "a name is bound and not used",
+    "W309": "a recomputed output is never read",
 }
 """Every code and what it stands for. Codes are stable: a code is never given another meaning."""
 
@@ -145,6 +150,11 @@ def _short(text: str) -> str:
 def _printable(text: str) -> str:
     # Tabs would move the carets, and control characters of a binary file would reach the terminal.
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\t", "    "))
+
+
+def in_text_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sorted by where they begin; those without a place come first."""
+    return sorted(diagnostics, key=lambda diagnostic: diagnostic.span.start if diagnostic.span else -1)
 
 
 def render(diagnostics: Iterable[Diagnostic]) -> str:

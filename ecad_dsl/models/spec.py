@@ -24,12 +24,14 @@ class Component:
     """One cacheable sub-module of a block.
 
     ``module`` is its attribute path inside the block (``attn1``); ``aliases`` are the official names that the
-    language accepts for it as well.
+    language accepts for it as well. ``feeds`` is the component of the same block that alone reads its output; None
+    where anything else reads it.
     """
 
     name: str
     module: str
     aliases: tuple[str, ...] = ()
+    feeds: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def load_spec(name: str) -> ModelSpec:
             path=stack["path"],
             blocks=stack["blocks"],
             components=tuple(
-                Component(c["name"], c["module"], tuple(c.get("aliases", ()))) for c in stack["components"]
+                Component(c["name"], c["module"], tuple(c.get("aliases", ())), c.get("feeds"))
+                for c in stack["components"]
             ),
         )
         for stack in data["stacks"]

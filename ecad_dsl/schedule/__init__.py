@@ -2,6 +2,7 @@
 
 from ecad_dsl.schedule.compile import CompileError, check, compile
 from ecad_dsl.schedule.cost import Cost, CostTable, cost, cost_table
+from ecad_dsl.schedule.lint import lint
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import format, load, parse, rewrite_aliases
 
@@ -15,6 +16,7 @@ __all__ = [
     "cost",
     "cost_table",
     "format",
+    "lint",
     "load",
     "parse",
     "rewrite_aliases",

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, DiagnosticError, Severity
+from ecad_dsl.language.diagnostics import Diagnostic, DiagnosticError, Severity, in_text_order
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec, spec_names
 from ecad_dsl.schedule.resolve import Resolver
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.target import Target, settle
+
+
+class Stroke(NamedTuple):
+    """A rule and what it paints. Where a step is in both sequences, its cells are recomputed."""
+
+    rule: tree.Rule
+    cells: int
+    """Bits of a row; 0 for a rule that selects nothing or is in error."""
+    reused: Sequence[int]
+    recomputed: Sequence[int]
 
 
 class CompileError(DiagnosticError):
@@ -67,15 +78,21 @@ def _paint_all(program: tree.Program, target: Target) -> tuple[list[Diagnostic],
     if target.spec is not None and target.steps is not None:
         rows = [(1 << target.spec.cells) - 1] * target.steps
     resolver = Resolver(program, target.spec, target.steps)
+    for stroke in strokes(program, target, resolver):
+        if rows and stroke.cells:
+            _reuse(rows, stroke.cells, stroke.reused)
+            _recompute(rows, stroke.cells, stroke.recomputed)
+    return in_text_order(target.found + resolver.found), rows
+
+
+def strokes(program: tree.Program, target: Target, resolver: Resolver) -> Iterator[Stroke]:
+    """What each rule of the program paints, in order; the resolver collects what is wrong with it."""
     for statement in program.statements:
         if isinstance(statement, tree.Rule):
             cells, steps = _select(statement, resolver, target)
-            if rows and cells and steps:
-                _paint(rows, cells, steps, statement)
+            yield _stroke(statement, cells, steps) if cells and steps else Stroke(statement, 0, (), ())
         elif isinstance(statement, tree.Let):
             resolver.bind(statement)
-    found = target.found + resolver.found
-    return sorted(found, key=lambda diagnostic: diagnostic.span.start if diagnostic.span else -1), rows
 
 
 def _select(rule: tree.Rule, resolver: Resolver, target: Target) -> tuple[int, Sequence[int]]:
@@ -126,17 +143,15 @@ def _report_empty(message: str, span: Span | None, resolver: Resolver, lenient: 
         resolver.error("E214", message, span, None, "widen the selection, or leave the rule out")
 
 
-def _paint(rows: list[int], cells: int, steps: Sequence[int], rule: tree.Rule) -> None:
-    """Apply one rule. A set bit is a cell that is recomputed."""
+def _stroke(rule: tree.Rule, cells: int, steps: Sequence[int]) -> Stroke:
     due = steps if rule.every is None else _due(steps, rule.every)
     match rule.action:
         case tree.Action.CACHE:
-            _reuse(rows, cells, steps)
-            _recompute(rows, cells, steps[:1] if rule.every is None else due)
+            return Stroke(rule, cells, steps, steps[:1] if rule.every is None else due)
         case tree.Action.REUSE:
-            _reuse(rows, cells, due)
+            return Stroke(rule, cells, due, ())
         case tree.Action.RECOMPUTE:
-            _recompute(rows, cells, due)
+            return Stroke(rule, cells, (), due)
 
 
 def _due(steps: Sequence[int], every: tree.Every) -> Sequence[int]:
@@ -145,6 +160,9 @@ def _due(steps: Sequence[int], every: tree.Every) -> Sequence[int]:
     if isinstance(steps, range) and steps.step == 1:
         return range(start, steps.stop, every.period)
     return [step for step in steps if (step - start) % every.period == 0]
+
+
+# A set bit of a row is a cell that is recomputed.
 
 
 def _recompute(rows: list[int], cells: int, steps: Sequence[int]) -> None:

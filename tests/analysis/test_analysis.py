@@ -101,7 +101,7 @@ def test_the_counts_of_a_heat_map_are_those_of_the_masks() -> None:
 
 
 def candidate(reward: float, macs: int, generation: int) -> Candidate:
-    return Candidate(parse(""), compile(parse(""), SPEC, 2), 0.0, reward, macs, generation, "test")
+    return Candidate(parse(""), compile(parse(""), SPEC, 2), reward, reward, macs, generation, "test")
 
 
 def test_a_rival_is_answered_by_the_best_that_was_bred_and_costs_no_more() -> None:

@@ -84,6 +84,15 @@ def test_check_as_json_is_json(ecad, write) -> None:
     assert found["code"] == "E202"
 
 
+def test_check_warns_after_the_errors_and_still_exits_0_without_any(ecad, write) -> None:
+    code, out, err = ecad("check", write("model pixart-alpha\nsteps 20\nlet deep = blocks 9\nreuse ffn at steps 0-5\n"))
+    assert (code, err) == (0, "")
+    assert out.index("warning[W308]: no rule uses `deep`") < out.index("warning[W307]")
+    code, out, _ = ecad("check", write("model pixart-alpha\nlet deep = blocks 9\ncache fnn every 2 steps\n"))
+    assert code == 1
+    assert out.index("error[E202]") < out.index("warning[W308]")
+
+
 @pytest.mark.parametrize("garbage", [b"\xff\xfe\x00garbage", bytes(range(256)) * 40, b"\x89PNG\r\n\x1a\n\0\0"])
 def test_binary_garbage_is_a_diagnostic(ecad, write, garbage: bytes) -> None:
     code, out, _ = ecad("check", write(garbage))

@@ -74,20 +74,27 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_t
         problem = Synthetic()
         *_, resumed = evolve(problem, run, objective=objective, **SETTINGS)
         assert figures(resumed.front) == figures(whole.front)
-        measurements = whole.evaluated + (len(whole.front) if objective == "fidelity" else 0)
-        assert problem.measured == max(0, measurements - stop)
+        assert problem.measured == whole.evaluated + whole.to_reward - stop
 
 
-def test_a_search_for_fidelity_measures_the_reward_of_its_front_and_of_nothing_else(tmp_path: Path) -> None:
+def test_a_search_for_fidelity_ends_with_the_front_of_the_rewards_of_what_came_closest(tmp_path: Path) -> None:
     problem = Synthetic()
     *_, last = evolve(problem, tmp_path, objective="fidelity", **SETTINGS)
-    assert problem.measured == last.evaluated + len(last.front)
-    assert all(candidate.reward == pytest.approx(candidate.quality / 40) for candidate in last.front)
+    assert problem.measured == last.evaluated + last.to_reward
     with sqlite3.connect(tmp_path / "run.sqlite") as database:
-        rewards = dict(database.execute("SELECT key, reward FROM evaluations WHERE reward IS NOT NULL"))
-    assert rewards == {candidate.schedule.key: candidate.reward for candidate in last.front}
+        rows = database.execute("SELECT reward, macs FROM evaluations WHERE reward IS NOT NULL").fetchall()
+    assert len(rows) == last.to_reward > 0
+    best = {(r, m) for r, m in rows if not any(r2 >= r and m2 <= m and (r2, m2) != (r, m) for r2, m2 in rows)}
+    assert {(c.reward, c.macs) for c in last.front} == best
+    assert all(c.generation > 0 for c in last.front)
     for file in (tmp_path / "front").glob("*.ecad"):
         assert "calibration_reward" in load(file).meta
+
+
+def test_with_nothing_bred_the_schedules_written_by_hand_are_the_front(tmp_path: Path) -> None:
+    *_, last = evolve(Synthetic(), tmp_path, objective="fidelity", population=8, generations=0, seed=3)
+    assert last.front
+    assert all(candidate.reward is not None for candidate in last.front)
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
