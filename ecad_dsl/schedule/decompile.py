@@ -1,19 +1,20 @@
-"""From a schedule back to a short program: a search that peels off rules in reverse painter's order.
+"""From a schedule back to a short program.
 
-The last rule of a program is wholly visible: it is a box (steps x blocks x components) in which every cell does what
-the rule says. Once such a rule is found its cells are *free*, as whatever earlier rules did there was painted over. So
-rules are peeled off until all cells that are left recompute, as cells do before the first rule.
+A rule paints a *box*: some steps x some cells of a row. A box follows a *pattern*, what it wants of each step:
+everything reused, everything recomputed, or recomputed at every N-th step. For a pattern and a set of steps, the cells
+worth most are found exactly; for those, the steps. The two moves alternate from many starts at once.
 
-A box follows a *pattern*: what it wants of each step, everything reused, everything recomputed, or recomputed at every
-N-th step. For a pattern and a set of steps, the best blocks and components are found exactly; for those, the best
-steps. The two moves alternate from many starts at once. Then rules are torn out of the program and the holes peeled
-anew, as long as it becomes no longer.
+A first program is peeled off in reverse painter's order. The last rule of a program is wholly visible: every cell of
+its box does what the rule says. Once such a box is found its cells are free, as whatever earlier rules did there is
+painted over; so boxes are peeled off until the cells that are left recompute, as cells do before the first rule. Which
+box is peeled first is a guess, though, and an exception hides the rule that it is an exception to. So the program then
+has to do with one box fewer: boxes are exchanged for others until no cell is wrong, and so on until that fails.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,15 @@ from ecad_dsl.schedule.schedule import Schedule
 
 Array = npt.NDArray[Any]
 
+REUSED, RECOMPUTED = 0, 1
+"""The patterns of rules without a period."""
+_FORBIDDEN = -1e6
+"""Outweighs everything that a box can gain."""
 
-def decompile(schedule: Schedule, *, effort: float = 1.0, seed: int = 0) -> tree.Program:
+
+def decompile(
+    schedule: Schedule, *, effort: float = 1.0, seed: int = 0, progress: Callable[[float], object] = lambda _: None
+) -> tree.Program:
     """A short portable program that compiles to exactly this schedule, on its model and for its number of steps.
 
     The result is the same for the same arguments. Its ``length`` (number of rules, then of literals) is small but not
@@ -38,6 +46,7 @@ def decompile(schedule: Schedule, *, effort: float = 1.0, seed: int = 0) -> tree
         schedule: what to describe.
         effort: how long to search, as a multiple of the default; 0 takes the first program found.
         seed: of the search's random choices.
+        progress: told again and again which share of the longest possible search is done, from 0 to 1.
 
     Raises:
         EcadError: ``effort`` is negative or not finite.
@@ -45,8 +54,8 @@ def decompile(schedule: Schedule, *, effort: float = 1.0, seed: int = 0) -> tree
     if not 0 <= effort < float("inf"):
         raise EcadError(f"the effort must be a number from 0 up, not {effort}")
     grid = _Grid(schedule)
-    peeler = _Peeler(grid, np.random.default_rng(seed))
-    return tree.Program(tuple(_Writer(grid).write(peeler.search(effort))))
+    boxes = _Search(grid, np.random.default_rng(seed)).run(effort, progress)
+    return tree.Program(tuple(_Writer(grid).write(boxes[::-1])))
 
 
 class _Box(NamedTuple):
@@ -55,8 +64,6 @@ class _Box(NamedTuple):
     pattern: int
     steps: Array
     cells: Array
-    components: int
-    """The set of components that ``cells`` are of, as an index of the grid's sets."""
 
 
 class _Grid:
@@ -82,7 +89,7 @@ class _Grid:
         """For each stack its cells in a row, its sets of components, and which of them each set of all stacks means."""
         self.stacks: list[tuple[slice, int, int]] = []
         self.local_sets: list[Array] = []
-        """Of each stack [sets, components]; the first set is empty."""
+        """Of each stack [components, sets]; the first set is empty."""
         self.local_of: list[Array] = []
         """Of each stack [sets of all stacks]: index of the local set."""
         first = 0
@@ -91,7 +98,7 @@ class _Grid:
             self.stacks.append((slice(offset, offset + stack.blocks * width), stack.blocks, width))
             local = [bits >> first & ((1 << width) - 1) for bits in self.component_sets]
             distinct = sorted({0, *local})
-            self.local_sets.append(np.array([[bits >> i & 1 for i in range(width)] for bits in distinct], bool))
+            self.local_sets.append(np.array([[bits >> i & 1 for bits in distinct] for i in range(width)], np.float32))
             self.local_of.append(np.array([distinct.index(bits) for bits in local]))
             first += width
         widths = [(stack.blocks, len(stack.components)) for stack in spec.stacks]
@@ -103,212 +110,207 @@ class _Grid:
         )
 
 
-@dataclass
-class _State:
-    """How far a peel has come: the cells that are still to be explained."""
+class _Worth(NamedTuple):
+    """What painting a cell is worth, [steps, cells of a row]: once recomputed, once reused."""
 
-    grid: _Grid
-    recompute_worth: float
-    """What explaining a recomputed cell counts, against 1 for a reused one, which some rule must explain."""
-    open: Array
+    recomputed: Array
+    reused: Array
 
-    def __post_init__(self) -> None:
-        self.refresh()
-
-    def refresh(self) -> None:
-        reused, recomputed = self.open & ~self.grid.target, self.open & self.grid.target
-        self.left = int(reused.sum())
-        # A box may hold no open cell that does the opposite. As floats, so that products are matrix products.
-        self.against_recompute = reused.astype(np.float32)
-        self.against_reuse = recomputed.astype(np.float32)
-        self.worth = self.against_recompute + np.float32(self.recompute_worth) * self.against_reuse
-
-    def peel(self, box: _Box) -> None:
-        self.open = self.open & ~(box.steps[:, None] & box.cells)
-        self.refresh()
-
-    def best_cells(self, patterns: Array, steps: Array) -> tuple[Array, Array, Array]:
-        """For each pattern and set of steps (rows of two arrays) the cells worth most, their components and worth."""
-        grid = self.grid
+    def gains(self, grid: _Grid, patterns: Array, steps: Array) -> Array:
+        """For each pattern and set of steps (rows of two arrays) what each cell of a row is worth there."""
         wants = grid.patterns[patterns]
-        against = (steps & wants).astype(np.float32) @ self.against_recompute
-        against += (steps & ~wants).astype(np.float32) @ self.against_reuse
-        fits, gains = against == 0, steps.astype(np.float32) @ self.worth
-        total = np.zeros((len(patterns), len(grid.component_sets)), np.float32)
-        whole: list[Array] = []
+        return np.asarray(
+            (steps & wants).astype(np.float32) @ self.recomputed + (steps & ~wants).astype(np.float32) @ self.reused
+        )
+
+    def best_cells(self, grid: _Grid, patterns: Array, steps: Array) -> tuple[Array, Array]:
+        """For each pattern and set of steps (rows of two arrays) the cells worth most together, and that worth."""
+        gains = self.gains(grid, patterns, steps)
+        total = np.zeros((len(patterns), len(grid.phrases)), np.float32)
+        of_blocks: list[Array] = []
         for (where, blocks, width), sets, local_of in zip(grid.stacks, grid.local_sets, grid.local_of, strict=True):
-            misfits = (~fits[:, where]).reshape(-1, width).astype(np.float32) @ sets.T.astype(np.float32)
-            fitting = (misfits == 0).reshape(-1, blocks, len(sets))
-            gain = (gains[:, where].reshape(-1, width) @ sets.T.astype(np.float32)).reshape(fitting.shape)
-            total += (gain * fitting).sum(1)[:, local_of]
-            whole.append(fitting)
-        chosen = total.argmax(1)
-        each = np.arange(len(patterns))
-        cells = np.zeros(fits.shape, bool)
-        for (where, _, _), sets, local_of, fitting in zip(
-            grid.stacks, grid.local_sets, grid.local_of, whole, strict=True
+            gain = (gains[:, where].reshape(-1, width) @ sets).reshape(len(patterns), blocks, -1)
+            # A product with ones is a sum, ten times faster.
+            total += (np.ones(blocks, np.float32) @ np.maximum(gain, 0))[:, local_of]
+            of_blocks.append(gain)
+        chosen, each = total.argmax(1), np.arange(len(patterns))
+        cells = np.zeros(gains.shape, bool)
+        for (where, _, _), sets, local_of, gain in zip(
+            grid.stacks, grid.local_sets, grid.local_of, of_blocks, strict=True
         ):
             local = local_of[chosen]
-            cells[:, where] = (fitting[each, :, local][:, :, None] & sets[local][:, None, :]).reshape(len(each), -1)
-        return cells, chosen, total[each, chosen]
+            in_blocks = gain[each, :, local] > 0
+            cells[:, where] = (in_blocks[:, :, None] & (sets.T[local][:, None, :] > 0)).reshape(len(each), -1)
+        return cells, total[each, chosen]
 
-    def best_steps(self, patterns: Array, cells: Array) -> Array:
-        """For each pattern and set of cells (rows of two arrays) all steps at which no cell speaks against it."""
+    def best_steps(self, grid: _Grid, patterns: Array, cells: Array) -> Array:
+        """For each pattern and set of cells (rows of two arrays) the steps worth most; those worth nothing as well."""
         wide = cells.astype(np.float32)
-        recomputes, reuses = wide @ self.against_recompute.T == 0, wide @ self.against_reuse.T == 0
-        return np.where(self.grid.patterns[patterns], recomputes, reuses)
+        gains = np.where(grid.patterns[patterns], wide @ self.recomputed.T, wide @ self.reused.T)
+        return np.asarray(gains >= 0)
 
 
-class _Peeler:
-    _KEPT = 24
-    """Starts that are followed to their end; most are weeded out by their first worth."""
-    _PAIRS = 100
-    _WORTHS = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)
-    """What explaining a recomputed cell may count. Little finds rules that reuse, much finds exceptions to them."""
+class _Search:
+    """Boxes are in painter's order here: a later one is painted over those before it."""
+
+    _PEEL_WORTHS = (0.0, 1 / 64, 1 / 8, 1 / 4, 1 / 2, 1.0)
+    """What a recomputed cell may count in a peel, against 1 for a reused one. Little finds rules that reuse, much
+    finds exceptions to them."""
+    _TIES = (0.0, 1 / 64, 3 / 64, 13 / 64)
+    """What painting a cell as it would be anyway may count in an exchange."""
+    _STARTS = 32
+    _FOLLOWED = 12
+    """Starts that are followed to their end; the others are weeded out by their first worth."""
+    _ROUNDS = 30
+    """Exchanges at effort 1 to become one box shorter, times the square of the number of boxes."""
+    _MOST_ROUNDS = 10_000
+    """Exchanges at effort 1 in all."""
 
     def __init__(self, grid: _Grid, random: np.random.Generator) -> None:
         self._grid = grid
         self._random = random
 
-    def search(self, effort: float) -> list[_Box]:
-        """The boxes of a short program, the last rule first."""
-        best = min((self._peel([], worth) for worth in self._WORTHS), key=len)
-        current = best
-        for _ in range(round(effort * 40)):
-            if len(best) <= 2:
+    def run(self, effort: float, progress: Callable[[float], object]) -> list[_Box]:
+        """The boxes of a short program."""
+        boxes = min((self._peel(worth) for worth in self._PEEL_WORTHS), key=len)
+        most = round(effort * self._MOST_ROUNDS)
+        rounds = (progress(done / most) for done in range(most))
+        while len(boxes) > 1:
+            shorter = self._shortened(boxes, islice(rounds, round(effort * self._ROUNDS * len(boxes) ** 2)))
+            if shorter is None:
                 break
-            worth = float(self._random.choice(self._WORTHS))
-            goal = self._goal(current) if self._random.random() < 0.6 else None
-            kept = current if goal is not None else self._torn(current)
-            anew = self._peel(kept, worth, noise=0.05, goal=goal, limit=len(current))
-            if len(anew) <= len(current):
-                current = anew
-            if len(current) < len(best):
-                best = current
-        return best
+            boxes = shorter
+        return boxes
 
-    def _goal(self, boxes: list[_Box]) -> _Box:
-        """A larger box that could stand for two if the cells that speak against it were explained before."""
-        first, second = (boxes[int(i)] for i in self._random.choice(len(boxes), 2, replace=False))
-        steps = first.steps | second.steps if self._random.random() < 0.7 else first.steps
-        return first._replace(steps=steps, cells=self._hull(first.cells | second.cells))
+    def _peel(self, recompute_worth: float) -> list[_Box]:
+        """Boxes that explain everything, each found below those found before; none paints a visible cell wrong."""
+        target = self._grid.target
+        boxes: list[_Box] = []
+        while self._wrong(boxes).any():
+            visible = ~self._covered(boxes)
+            recomputed = np.where(target, recompute_worth, _FORBIDDEN) * visible
+            reused = np.where(target, _FORBIDDEN, 1) * visible
+            boxes.insert(0, self._best(_worth(recomputed, reused)))
+        return boxes
 
-    def _hull(self, cells: Array) -> Array:
-        """In each stack, the blocks that hold any of the cells times the components that do."""
-        hull = np.zeros_like(cells)
-        for where, _, width in self._grid.stacks:
-            part = cells[where].reshape(-1, width)
-            hull[where] = (part.any(1)[:, None] & part.any(0)).ravel()
-        return hull
+    def _shortened(self, boxes: list[_Box], rounds: Iterable[object]) -> list[_Box] | None:
+        """As good with one box fewer; None if one exchange for each of ``rounds`` doesn't lead there.
 
-    def _torn(self, boxes: list[_Box]) -> list[_Box]:
-        """Without a few of the boxes: neighbours, or any."""
-        count = int(self._random.integers(1, min(6, len(boxes)) + 1))
-        if self._random.random() < 0.5:
-            start = int(self._random.integers(len(boxes) - count + 1))
-            gone = set(range(start, start + count))
-        else:
-            gone = set(self._random.choice(len(boxes), count, replace=False).tolist())
-        return [box for index, box in enumerate(boxes) if index not in gone]
-
-    def _peel(
-        self,
-        boxes: list[_Box],
-        recompute_worth: float,
-        noise: float = 0.0,
-        goal: _Box | None = None,
-        limit: float = float("inf"),
-    ) -> list[_Box]:
-        """Peel off ``boxes`` as far as they still fit, each made as large as it now can be; then others to the end.
-
-        Before, if there is a goal: whatever speaks against it, and it. More than ``limit`` boxes are of no interest.
+        A box is taken out, which leaves cells wrong. Then single boxes are exchanged for better ones. Where that gets
+        stuck, the cells that are still wrong count more from there on, which moves the search out of its dead end.
         """
-        grid = self._grid
-        everything = np.ones_like(grid.target)
-        everything[0] = False  # whatever rules say, step 0 is recomputed
-        state = _State(grid, recompute_worth, everything)
-        peeled: list[_Box] = []
-        if goal is not None:
-            inside = goal.steps[:, None] & goal.cells & (grid.target != grid.patterns[goal.pattern][:, None])
-            while (inside & state.open).any() and len(peeled) < limit:
-                state.worth = (inside & state.open) + np.float32(0.01) * state.worth
-                peeled.append(self._best(state, boxes, noise))
-                state.peel(peeled[-1])
-            boxes = [goal, *boxes]
-        for box in boxes:
-            again, worth = self._climb(state, np.array([box.pattern]), box.steps[None])
-            if worth[0] > 0:
-                state.peel(again[0])
-                peeled.append(again[0])
-        while state.left and len(peeled) <= limit:
-            peeled.append(self._best(state, [], noise))
-            state.peel(peeled[-1])
-        return peeled
-
-    def _best(self, state: _State, known: list[_Box], noise: float) -> _Box:
-        """The box worth most, give or take some noise; the known ones are tried as well."""
-        patterns, steps = self._starts(state)
-        if known:
-            patterns = np.concatenate([patterns, [box.pattern for box in known]])
-            steps = np.concatenate([steps, [box.steps for box in known]])
-        _, _, worth = state.best_cells(patterns, steps)
-        kept = np.argsort(-worth, kind="stable")[: self._KEPT]
-        found, worth = self._climb(state, patterns[kept], steps[kept])
-        if noise:
-            worth = worth * (1 - noise * self._random.random(len(worth)))
-        return found[int(worth.argmax())]
-
-    @staticmethod
-    def _climb(state: _State, patterns: Array, steps: Array) -> tuple[list[_Box], Array]:
-        """Alternate the two moves until no box gains."""
-        cells, chosen, worth = state.best_cells(patterns, steps)
-        while True:
-            steps = state.best_steps(patterns, cells)
-            cells, chosen, more = state.best_cells(patterns, steps)
-            if not (more > worth).any():
+        boxes = self._without_one(boxes)
+        count = np.ones(self._grid.target.shape)
+        wrong = self._wrong(boxes)
+        cost = lowest = float(count[wrong].sum())
+        stale = 0
+        for _ in rounds:
+            if not wrong.any():
                 break
-            worth = more
-        boxes = [_Box(int(p), s, c, int(x)) for p, s, c, x in zip(patterns, steps, cells, chosen, strict=True)]
-        return boxes, worth
+            candidate = self._exchanged(boxes, count)
+            its_wrong = self._wrong(candidate)
+            its_cost = float(count[its_wrong].sum())
+            # Slightly worse ones are taken now and then, the sooner the more is wrong anyway.
+            if its_cost <= cost or self._random.random() < np.exp((cost - its_cost) / (1 + cost / 20)):
+                boxes, wrong, cost = candidate, its_wrong, its_cost
+            stale += 1
+            if its_cost < lowest:
+                lowest, stale = its_cost, 0
+            elif stale > 2 * len(boxes) + 4:
+                count[wrong] *= 1.5
+                # In steps of 1/64, sums of such numbers are exact in any order, and the search is the same everywhere.
+                count = np.round(64 * count / count.mean()) / 64
+                cost = lowest = float(count[wrong].sum())
+                stale = 0
+        return None if wrong.any() else boxes
 
-    def _starts(self, state: _State) -> tuple[Array, Array]:
-        """Patterns and sets of steps to climb from."""
+    def _without_one(self, boxes: list[_Box]) -> list[_Box]:
+        """One box is taken out: one that is not missed, else one of those that are missed least."""
+        rests = [boxes[:index] + boxes[index + 1 :] for index in range(len(boxes))]
+        missed = [int(self._wrong(rest).sum()) for rest in rests]
+        order = np.argsort(missed, kind="stable")
+        rank = min(int(self._random.geometric(0.5)), len(rests)) - 1 if min(missed) else 0
+        return rests[order[rank]]
+
+    def _exchanged(self, boxes: list[_Box], count: Array) -> list[_Box]:
+        """With one box taken out, and the best one for its place, or for another, put in."""
+        random = self._random
+        index = int(random.integers(len(boxes)))
+        known = boxes[index] if random.random() < 0.7 else None
+        rest = boxes[:index] + boxes[index + 1 :]
+        if random.random() < 0.5:
+            index = int(random.integers(len(boxes)))
+        below, above = rest[:index], rest[index:]
+        tie = self._TIES[random.integers(len(self._TIES))]
+        target, before, visible = self._grid.target, self._painted(below), ~self._covered(above)
+        gain = np.where(before == target, tie, 1 + tie) * count * visible
+        loss = -np.where(before == target, 1 + tie, tie) * count * visible
+        found = self._best(_worth(np.where(target, gain, loss), np.where(target, loss, gain)), known)
+        return [*below, found, *above]
+
+    def _best(self, worth: _Worth, known: _Box | None = None) -> _Box:
+        """The box worth most, give or take a little; from many starts best cells and best steps take turns."""
         grid = self._grid
-        columns = np.unique(
-            np.stack([state.open.T, grid.target.T & state.open.T], 1).reshape(grid.target.shape[1], -1), axis=0
-        )
-        is_open, recomputed = columns[:, : grid.steps], columns[:, grid.steps :]
-        patterns: list[Array] = []
-        steps: list[Array] = []
-        lone = np.eye(grid.steps, dtype=bool)[1:]
-        pairs = np.array(list(combinations(range(len(lone)), 2)))
-        for pattern, fits in ((0, ~recomputed), (1, recomputed | ~is_open)):
-            shared = self._shared(fits)
-            few = lone[self._some(pairs)].any(1) if len(pairs) else lone[:0]
-            both = np.concatenate([lone, few, fits, shared])
-            patterns.append(np.full(len(both), pattern))
-            steps.append(both)
-        # Of the periodic patterns, those that explain most of some column.
-        for pattern in range(2, len(grid.patterns)):
-            wants = grid.patterns[pattern]
-            agrees = ~is_open | (recomputed == wants)
-            explained = (agrees & is_open & (~wants | recomputed)).sum(1)
-            best = np.argsort(-explained, kind="stable")[:2]
-            patterns.append(np.full(len(best), pattern))
-            steps.append(agrees[best])
-        return np.concatenate(patterns), np.concatenate(steps)
+        patterns, steps = self._starts(worth)
+        if known is not None:
+            patterns, steps = np.append(patterns, known.pattern), np.vstack([steps, known.steps])
+        _, worths = worth.best_cells(grid, patterns, steps)
+        followed = np.argsort(-worths, kind="stable")[: self._FOLLOWED]
+        if known is not None and len(patterns) - 1 not in followed:
+            followed = np.append(followed, len(patterns) - 1)
+        patterns, steps, worths = patterns[followed], steps[followed], worths[followed]
+        cells, _ = worth.best_cells(grid, patterns, steps)
+        while True:
+            steps = worth.best_steps(grid, patterns, cells)
+            cells, more = worth.best_cells(grid, patterns, steps)
+            if not (more > worths + 1e-4).any():
+                break
+            worths = more
+        best = int((more * (1 - 0.02 * self._random.random(len(more)))).argmax())
+        return _Box(int(patterns[best]), steps[best], cells[best])
 
-    def _shared(self, fits: Array) -> Array:
-        """What pairs of columns have in common."""
-        if len(fits) < 2:
-            return fits[:0]
-        pairs = np.array(list(combinations(range(len(fits)), 2)))
-        return fits[self._some(pairs)].all(1)
+    def _starts(self, worth: _Worth) -> tuple[Array, Array]:
+        """Patterns and sets of steps: whole patterns, what suits single columns of cells, and windows."""
+        grid, random = self._grid, self._random
+        everything = np.ones((len(grid.patterns), grid.steps), bool)
+        gains = worth.gains(grid, np.arange(len(grid.patterns)), everything)
+        order = np.argsort(-np.maximum(gains, 0).sum(1), kind="stable")
+        likely = np.concatenate([[REUSED] * 6, [RECOMPUTED] * 4, order[:12]])
+        patterns = likely[random.integers(len(likely), size=self._STARTS)]
+        useful = np.flatnonzero((np.maximum(worth.recomputed, worth.reused) > 0.5).any(0))
+        if not len(useful):
+            useful = np.arange(worth.reused.shape[1])
+        columns = useful[random.integers(len(useful), size=self._STARTS)]
+        suits = np.where(grid.patterns[patterns], worth.recomputed.T[columns], worth.reused.T[columns])
+        # Half of them with the steps at which little is at stake.
+        steps = suits > np.where(random.random(self._STARTS) < 0.5, 0, -0.5)[:, None]
+        first, last = np.sort(random.integers(grid.steps, size=(2, self._STARTS)), axis=0)[:, :, None]
+        window = (np.arange(grid.steps) >= first) & (np.arange(grid.steps) <= last)
+        steps = np.where(random.random(self._STARTS)[:, None] < 0.3, window, steps)
+        return np.concatenate([order[:8], patterns]), np.vstack([everything[:8], steps])
 
-    def _some(self, pairs: Array) -> Array:
-        if len(pairs) <= self._PAIRS:
-            return pairs
-        return pairs[self._random.choice(len(pairs), self._PAIRS, replace=False)]
+    def _wrong(self, boxes: list[_Box]) -> Array:
+        return np.asarray(self._painted(boxes) != self._grid.target)
+
+    def _painted(self, boxes: list[_Box]) -> Array:
+        canvas = np.ones_like(self._grid.target)
+        for box in boxes:
+            canvas[np.ix_(box.steps, box.cells)] = self._grid.patterns[box.pattern][box.steps, None]
+        canvas[0] = self._grid.target[0]
+        return canvas
+
+    def _covered(self, boxes: list[_Box]) -> Array:
+        """Cells at which a rule below these does not show. Whatever rules say, step 0 is recomputed."""
+        covered = np.zeros_like(self._grid.target)
+        covered[0] = True
+        for box in boxes:
+            covered |= box.steps[:, None] & box.cells
+        return covered
+
+
+def _worth(recomputed: Array, reused: Array) -> _Worth:
+    """In single precision: products of such matrices are what the search spends its time on."""
+    return _Worth(recomputed.astype(np.float32), reused.astype(np.float32))
 
 
 class _Writer:
@@ -367,7 +369,7 @@ class _Writer:
         if best is None:
             return None
         _, names, where, cells = best
-        when = self._steps(pattern, steps, fits[:, cells].all(1))
+        when = self._steps(pattern, steps, np.asarray(fits[:, cells].all(1)))
         rule = tree.Rule(when.action, names, where.terms, when.every, when.selector)
         painted = np.array([when.bits >> step & 1 for step in range(grid.steps)], bool)
         return rule, painted, cells, pattern

@@ -179,7 +179,8 @@ def phrase_blocks(must: int, may: int, spec: ModelSpec) -> Blocks:
     across = _terms(must, may, spec.blocks, None)
     if len(spec.stacks) == 1:
         return across
-    literals, terms, bits = 0, [], 0
+    literals, bits = 0, 0
+    terms: list[tree.BlockTerm] = []
     for stack in spec.stacks:
         blocks = spec.blocks_of(stack.name)
         assert blocks is not None
