@@ -350,7 +350,7 @@ class _Writer:
         """The shortest rule of a pattern, with its steps and cells; None if it would paint something wrong."""
         grid, spec = self._grid, self._grid.spec
         fits = free | (grid.target == grid.patterns[pattern][:, None])
-        steps, cells = must.any(1), must.any(0)
+        steps, cells = np.asarray(must.any(1)), np.asarray(must.any(0))
         misfits = ~fits[steps].all(0)
         must_blocks = wording.bits_of(np.unique(grid.block_of[cells]).tolist())
         best: tuple[int, tree.Components, wording.Blocks, Array] | None = None
