@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ecad_dsl.runtime.inspect import inspect
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
+    from ecad_dsl.schedule.decompile import decompile
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.source import format, load, parse
 
@@ -46,6 +47,7 @@ _HOMES = {
     "check": "schedule",
     "compile": "runtime.compile",
     "cost": "schedule",
+    "decompile": "schedule.decompile",
     "evolve": "evolution.search",
     "format": "schedule",
     "inspect": "runtime",
@@ -72,6 +74,7 @@ __all__ = [
     "check",
     "compile",
     "cost",
+    "decompile",
     "evolve",
     "format",
     "inspect",

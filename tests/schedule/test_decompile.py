@@ -1,0 +1,94 @@
+"""Decompiling: always the same schedule, the obvious program where there is one, the same program every time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.language import Program, format, parse
+from ecad_dsl.models import ModelSpec, load_spec
+from ecad_dsl.schedule import Schedule, compile
+from ecad_dsl.schedule.decompile import decompile
+from tests.strategies import programs_for
+
+PIXART = load_spec("pixart-alpha")
+FLUX = load_spec("flux.1-dev")
+SMALL_PIXART = PIXART.resized({"blocks": 5})
+SMALL_FLUX = FLUX.resized({"double": 3, "single": 4})
+SMALL = pytest.mark.parametrize("spec", [SMALL_PIXART, SMALL_FLUX], ids=["pixart", "flux"])
+
+
+def assert_same(found: Program, schedule: Schedule) -> None:
+    """Also as text: what is found can be written down."""
+    assert compile(parse(format(found)), schedule.spec, schedule.steps) == schedule
+
+
+@SMALL
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_any_schedule_comes_back(spec: ModelSpec, data: st.DataObject) -> None:
+    row = st.integers(0, (1 << spec.cells) - 1)
+    schedule = Schedule(spec, tuple(data.draw(st.lists(row, min_size=1, max_size=9))))
+    assert_same(decompile(schedule, effort=0.05), schedule)
+
+
+@SMALL
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_any_program_comes_back(spec: ModelSpec, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(1, 15))
+    schedule = compile(data.draw(programs_for(spec, steps)), spec, steps)
+    assert_same(decompile(schedule, effort=0.05), schedule)
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "literals"),
+    [
+        ("", 0, 0),
+        ("cache all every 3 steps", 1, 2),
+        ("reuse cross from step 10", 1, 2),
+        ("reuse all", 1, 1),
+        ("cache ffn in blocks 2-26 by 3 every 2 steps", 1, 5),
+        ("cache all in blocks 8-20 every 3 steps", 1, 4),
+        ("cache all every 2 steps\nreuse cross from step 12", 2, 4),
+        ("cache all every 3 steps\nreuse cross from step 12\nrecompute all in last 2 blocks", 3, 6),
+    ],
+)
+def test_families(text: str, rules: int, literals: int) -> None:
+    schedule = compile(parse(text), PIXART, 20)
+    found = decompile(schedule)
+    assert_same(found, schedule)
+    assert found.length <= (rules, literals)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cache all every 4 steps",
+        "cache attn in double blocks 3-9 every 2 steps",
+        "reuse ffn_image, mlp in blocks 10-40 by 2 from step 5",
+        "cache all every 3 steps\nrecompute out in first 6 single blocks",
+    ],
+)
+def test_families_of_two_stacks(text: str) -> None:
+    planted = parse(text)
+    schedule = compile(planted, FLUX, 20)
+    found = decompile(schedule)
+    assert_same(found, schedule)
+    assert found.length[0] <= planted.length[0]
+
+
+def test_the_same_program_every_time() -> None:
+    schedule = compile(
+        parse("cache all every 3 steps\nreuse ffn at steps 4, 8, 9\nrecompute self at steps 7-9"), PIXART, 20
+    )
+    assert decompile(schedule) == decompile(schedule)
+    assert decompile(schedule, seed=1) == decompile(schedule, seed=1)
+
+
+@pytest.mark.parametrize("effort", [-1, float("nan"), float("inf")])
+def test_effort_out_of_range(effort: float) -> None:
+    with pytest.raises(EcadError, match="effort"):
+        decompile(compile(parse(""), PIXART, 2), effort=effort)
