@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ecad_dsl.errors import EcadError
+from ecad_dsl.errors import EcadError, EcadWarning
 
 if TYPE_CHECKING:
     from ecad_dsl.evolution.problem import PipelineProblem, Problem
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ecad_dsl.runtime.inspect import inspect
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
+    from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
+    from ecad_dsl.schedule.released import export_json, import_json
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.source import format, load, parse
 
@@ -47,12 +49,16 @@ _HOMES = {
     "compile": "runtime.compile",
     "cost": "schedule",
     "evolve": "evolution.search",
+    "export_json": "schedule",
     "format": "schedule",
+    "import_json": "schedule",
     "inspect": "runtime",
     "load": "schedule",
     "load_reference": "reference.pipeline",
+    "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "save_safetensors": "schedule",
 }
 
 __all__ = [
@@ -60,6 +66,7 @@ __all__ = [
     "CompileError",
     "Diagnostic",
     "EcadError",
+    "EcadWarning",
     "ModelSpec",
     "PipelineProblem",
     "Problem",
@@ -73,12 +80,16 @@ __all__ = [
     "compile",
     "cost",
     "evolve",
+    "export_json",
     "format",
+    "import_json",
     "inspect",
     "load",
     "load_reference",
+    "load_safetensors",
     "load_spec",
     "parse",
+    "save_safetensors",
 ]
 
 
