@@ -44,12 +44,13 @@ def save_safetensors(schedule: Schedule, path: str | PathLike[str]) -> None:
     Raises:
         EcadError: the file cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     metadata = {"format": "ecad", "model": schedule.spec.name, "steps": str(schedule.steps)}
     for stack in schedule.spec.stacks:
         metadata[f"components.{stack.name}"] = _component_names(stack)
-    write_beside(Path(path), lambda beside: save_file(schedule.to_numpy(), beside, metadata))
+    data = save(schedule.to_numpy(), metadata)
+    write_beside(Path(path), lambda beside: beside.write_bytes(data))
 
 
 def holds_masks(path: str | PathLike[str]) -> bool:
