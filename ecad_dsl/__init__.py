@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ecad_dsl.errors import EcadError
+from ecad_dsl.errors import EcadError, EcadWarning
 
 if TYPE_CHECKING:
     from ecad_dsl.evolution.problem import PipelineProblem, Problem
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.decompile import decompile
+    from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
+    from ecad_dsl.schedule.released import export_json, import_json
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.source import format, load, parse
 
@@ -49,12 +51,16 @@ _HOMES = {
     "cost": "schedule",
     "decompile": "schedule.decompile",
     "evolve": "evolution.search",
+    "export_json": "schedule",
     "format": "schedule",
+    "import_json": "schedule",
     "inspect": "runtime",
     "load": "schedule",
     "load_reference": "reference.pipeline",
+    "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "save_safetensors": "schedule",
 }
 
 __all__ = [
@@ -62,6 +68,7 @@ __all__ = [
     "CompileError",
     "Diagnostic",
     "EcadError",
+    "EcadWarning",
     "ModelSpec",
     "PipelineProblem",
     "Problem",
@@ -76,12 +83,16 @@ __all__ = [
     "cost",
     "decompile",
     "evolve",
+    "export_json",
     "format",
+    "import_json",
     "inspect",
     "load",
     "load_reference",
+    "load_safetensors",
     "load_spec",
     "parse",
+    "save_safetensors",
 ]
 
 

@@ -1,13 +1,32 @@
-"""Writing files so that a failure leaves what was there before."""
+"""Reading files of bounded size, and writing them so that a failure leaves what was there before."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 from ecad_dsl.errors import EcadError
+
+
+def read_start(path: str | PathLike[str], size: int) -> bytes:
+    """The first ``size`` bytes of a file: all of a smaller one.
+
+    Raises:
+        EcadError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(size)
+    except FileNotFoundError:
+        raise EcadError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise EcadError(f"{path} is a folder; name a file in it, such as {Path(path) / 'fast.ecad'}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EcadError(f"cannot read {path}: {reason}") from None
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:

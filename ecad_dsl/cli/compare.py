@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecad_dsl.cli.console import (
-    Files,
     JsonOption,
+    ScheduleFiles,
     SeedOption,
     check_picture,
     check_step_count,
     check_writable,
+    open_schedule,
     out,
     print_json,
     print_table,
     progress_bar,
-    read,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    files: Files,
+    files: ScheduleFiles,
     steps: Annotated[
         int, typer.Option("--steps", "-s", min=2, max=1000, help="Steps of portable programs and baselines.")
     ] = 20,
@@ -53,18 +53,17 @@ def compare(
     from ecad_dsl.quality.measure import Entry
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
-    from ecad_dsl.schedule import compile
 
     check_picture(plot)
-    programs = {file: read(file) for file in files}
+    opened = {file: open_schedule(file) for file in files}
     for path in (csv, plot):
         if path is not None:
             check_writable(path)
     pipe = load_reference()
     spec = inspect(pipe)
     entries = baselines(spec, steps)
-    for file, program in programs.items():
-        schedule = compile(program, spec, program.steps or steps)
+    for file, source in opened.items():
+        schedule = source.on(spec, default_steps=steps)
         check_step_count(pipe, schedule.steps)
         entries.append(Entry(_unused_name(Path(file).stem, entries), "evolved", schedule))
     measured = measure_all(pipe, entries, prompts, seed, rounds)

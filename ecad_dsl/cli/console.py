@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ecad_dsl.language import Program
+    from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
 
 out = Console(highlight=False)
@@ -28,7 +30,13 @@ err = Console(stderr=True, highlight=False)
 
 FINDINGS, WRONG_USE = 1, 2
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A .ecad file; - reads standard input.")]
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A .ecad, .json or .safetensors file; - reads a program from standard input."),
+]
+ScheduleFiles = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help=".ecad, .json or .safetensors files; - reads a program.")
+]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help=".ecad files; - reads standard input.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model spec, if the program names none.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", "-s", min=1, help="Steps, if the program names none.")]
@@ -47,14 +55,53 @@ def read(file: str) -> Program:
     return parse(sys.stdin.buffer.read(), "<stdin>") if file == "-" else load(file)
 
 
-def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
-    """The program in a file, compiled. A portable program falls on the reference model's side: model and 20 steps."""
-    from ecad_dsl.models import load_spec
-    from ecad_dsl.schedule import compile
+@dataclass(frozen=True)
+class OpenSchedule:
+    """A schedule's file that has been read, so that its mistakes of form are known before any model is loaded."""
 
-    program = read(file)
-    spec = load_spec(model or program.model or "reference")
-    return compile(program, spec, steps or program.steps or spec.inputs.get("steps"))
+    file: str
+    content: Program | Callable[[str | ModelSpec | None], Schedule]
+    """The program, or what gives its masks on a model."""
+
+    def on(
+        self, model: str | ModelSpec | None = None, steps: int | None = None, default_steps: int | None = None
+    ) -> Schedule:
+        """The schedule on a model, and for this number of steps if it is given.
+
+        Without a model it is the one that the file tells. A portable program falls on the reference model's side:
+        its model, and ``default_steps`` or the model's own.
+
+        Raises:
+            EcadError: the file does not fit.
+        """
+        from ecad_dsl.language import Program
+        from ecad_dsl.models import ModelSpec, load_spec
+        from ecad_dsl.schedule import compile
+
+        if isinstance(self.content, Program):
+            program = self.content
+            spec = model if isinstance(model, ModelSpec) else load_spec(model or program.model or "reference")
+            return compile(program, spec, steps or program.steps or default_steps or spec.inputs.get("steps"))
+        schedule = self.content(model)
+        if steps not in (None, schedule.steps):
+            raise EcadError(f"{self.file} has {schedule.steps} steps, not {steps}; leave out --steps")
+        return schedule
+
+
+def open_schedule(file: str) -> OpenSchedule:
+    """Read a program (- is standard input), or the masks in a .json or .safetensors file.
+
+    Raises:
+        EcadError: it cannot be read; the message holds the diagnostics.
+    """
+    from ecad_dsl.schedule.interchange import holds_masks, open_masks
+
+    return OpenSchedule(file, open_masks(file) if holds_masks(file) else read(file))
+
+
+def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
+    """The schedule in a file, as :meth:`OpenSchedule.on` gives it."""
+    return open_schedule(file).on(model, steps)
 
 
 def print_json(value: Any) -> None:

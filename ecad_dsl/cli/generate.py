@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecad_dsl.cli.console import out, read
+from ecad_dsl.cli.console import open_schedule, out
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
-    from ecad_dsl.language import Program
+    from ecad_dsl.cli.console import OpenSchedule
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
-    schedule: Annotated[str | None, typer.Option("--schedule", "-c", help="A .ecad file; none: no caching.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", "-c", help="Its file; none: no caching.")] = None,
     pipeline: Annotated[
         str, typer.Option("--pipeline", "-p", help="reference, or a diffusers pipeline's folder or hub name.")
     ] = "reference",
@@ -36,7 +36,7 @@ def generate(
     from ecad_dsl.cli.console import writable_folder
     from ecad_dsl.files import write_beside
 
-    program = read(schedule) if schedule is not None else None
+    opened = open_schedule(schedule) if schedule is not None else None
     pipe = _load(pipeline)
     if pipeline == "reference":
         _check_captions(prompts)
@@ -44,7 +44,7 @@ def generate(
     folder = writable_folder(output)
     start = time.perf_counter()
     try:
-        pictures = _draw(pipe, prompts, program, steps, guidance, seed)
+        pictures = _draw(pipe, prompts, opened, steps, guidance, seed)
     except EcadError:
         if not existed:
             folder.rmdir()
@@ -81,24 +81,22 @@ def _check_captions(prompts: list[str]) -> None:
 
 
 def _draw(
-    pipe: Any, prompts: list[str], program: Program | None, steps: int | None, guidance: float | None, seed: int
+    pipe: Any, prompts: list[str], opened: OpenSchedule | None, steps: int | None, guidance: float | None, seed: int
 ) -> list[Any]:
     import torch
 
     from ecad_dsl.cli.console import check_step_count
     from ecad_dsl.runtime import apply, inspect
-    from ecad_dsl.schedule import compile
 
     options: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]}
     if guidance is not None:
         options["guidance_scale"] = guidance
-    if program is None:
+    if opened is None:
         if steps is not None:
             check_step_count(pipe, steps)
             options["num_inference_steps"] = steps
         return list(pipe(prompts, **options).images)
-    spec = inspect(pipe)
-    schedule = compile(program, spec, steps or program.steps or spec.inputs.get("steps"))
+    schedule = opened.on(inspect(pipe), steps)
     check_step_count(pipe, schedule.steps)
     with apply(pipe, schedule):
         return list(pipe(prompts, num_inference_steps=schedule.steps, **options).images)

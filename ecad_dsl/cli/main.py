@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from ecad_dsl.cli import compare, demo, evolve, generate, schedules
 from ecad_dsl.cli.console import WRONG_USE, err
-from ecad_dsl.errors import EcadError
+from ecad_dsl.errors import EcadError, EcadWarning
 
 app = typer.Typer(
     name="ecad",
@@ -34,7 +37,10 @@ def options(
 def main() -> None:
     """Run the command line. Exit code 0: fine, 1: findings, 2: wrong use, 130: interrupted."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", EcadWarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            app()
     except EcadError as error:
         if "--debug" in sys.argv:
             raise
@@ -55,6 +61,14 @@ def main() -> None:
         err.print(f"internal error: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
         err.print("this is a mistake of ecad, not yours; run it again as `ecad --debug ...` for the traceback")
         sys.exit(WRONG_USE)
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, *where: Any) -> None:
+    """Warnings meant for the user look like errors; those of other packages are shown as ever."""
+    if isinstance(message, EcadWarning):
+        err.print(f"warning: {message}", markup=False, soft_wrap=True)
+    else:
+        otherwise(message, *where)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,9 @@ def compile_(
     file: File,
     model: ModelOption = None,
     steps: StepsOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the masks as safetensors.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the masks as .safetensors or .json.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Turn a schedule into boolean masks, one tensor [steps, blocks, components] a stack."""
@@ -123,9 +125,9 @@ def compile_(
     if output is not None and str(output) == "-":
         raise EcadError("masks are written to a file, not to standard output; name one: -o masks.safetensors")
     if output is not None:
-        from ecad_dsl.schedule.interchange import save_safetensors
+        from ecad_dsl.schedule.interchange import save_masks
 
-        save_safetensors(schedule, output)
+        save_masks(schedule, output)
     total = schedule.steps * schedule.spec.cells
     if json:
         print_json(

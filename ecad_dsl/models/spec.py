@@ -24,8 +24,8 @@ class Component:
     """One cacheable sub-module of a block.
 
     ``module`` is its attribute path inside the block (``attn1``); ``aliases`` are the official names that the
-    language accepts for it as well. ``feeds`` is the component of the same block that alone reads its output; None
-    where anything else reads it.
+    language accepts for it as well, first the one in released schedules. ``feeds`` is the component of the same block
+    that alone reads its output; None where anything else reads it.
     """
 
     name: str

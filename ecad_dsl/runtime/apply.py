@@ -15,6 +15,7 @@ from ecad_dsl.runtime.clock import Clock, SchedulerClock, TimestepClock
 from ecad_dsl.runtime.executor import Executor
 from ecad_dsl.runtime.inspect import find_transformer, inspect
 from ecad_dsl.schedule.compile import compile
+from ecad_dsl.schedule.interchange import holds_masks, open_masks
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import load
 
@@ -72,8 +73,8 @@ def apply(
 
     Args:
         pipe_or_transformer: a diffusers pipeline with a transformer, or the transformer.
-        schedule: path of an .ecad file, a program or a schedule. Programs are compiled for this very model; one
-            without a number of steps is compiled for as many as the pipeline is called with.
+        schedule: path of an .ecad, .json or .safetensors file, a program or a schedule. Programs are compiled for
+            this very model; one without a number of steps is compiled for as many as the pipeline is called with.
         steps: number of denoising steps, for a program that does not say.
 
     Yields:
@@ -110,15 +111,17 @@ def _compiled(
     schedule: str | PathLike[str] | Program | Schedule, spec: ModelSpec, steps: int | None
 ) -> Schedule | Callable[[int], Schedule]:
     """The schedule, or what makes it once the number of steps is known."""
+    if isinstance(schedule, str | PathLike):
+        schedule = open_masks(schedule)(spec) if holds_masks(schedule) else load(schedule)
     if isinstance(schedule, Schedule):
         if steps not in (None, schedule.steps):
             raise EcadError(f"the schedule has {schedule.steps} steps, not {steps}; leave steps= out")
         return schedule
-    program = load(schedule) if isinstance(schedule, str | PathLike) else schedule
-    if not isinstance(program, Program):
+    if not isinstance(schedule, Program):
         raise EcadError(
-            f"a schedule is the path of an .ecad file, a Program or a Schedule, not a {type(program).__name__}"
+            f"a schedule is the path of an .ecad file, a Program or a Schedule, not a {type(schedule).__name__}"
         )
+    program = schedule
     if steps is None:
         steps = program.steps
     if steps is None:

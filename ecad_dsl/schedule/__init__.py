@@ -2,7 +2,9 @@
 
 from ecad_dsl.schedule.compile import CompileError, check, compile
 from ecad_dsl.schedule.cost import Cost, CostTable, cost, cost_table
+from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
 from ecad_dsl.schedule.lint import lint
+from ecad_dsl.schedule.released import export_json, import_json
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import format, load, parse, rewrite_aliases
 
@@ -15,9 +17,13 @@ __all__ = [
     "compile",
     "cost",
     "cost_table",
+    "export_json",
     "format",
+    "import_json",
     "lint",
     "load",
+    "load_safetensors",
     "parse",
     "rewrite_aliases",
+    "save_safetensors",
 ]

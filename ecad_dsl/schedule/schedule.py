@@ -12,7 +12,9 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec, Stack
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -60,40 +62,62 @@ class Schedule:
             [(row >> (offset + index * size) & block).bit_count() for row in self.rows] for index in range(stack.blocks)
         ]
 
+    def to_numpy(self) -> dict[str, NDArray[np.bool_]]:
+        """Stack name to a new boolean array [steps, blocks, components], True = recompute, in the spec's order."""
+        import numpy as np
+
+        width = (self.spec.cells + 7) // 8
+        packed = np.frombuffer(b"".join(row.to_bytes(width, "little") for row in self.rows), np.uint8)
+        cells = np.unpackbits(packed.reshape(self.steps, width), axis=1, bitorder="little").view(np.bool_)
+        arrays = {}
+        for stack in self.spec.stacks:
+            first, shape = self.spec.offsets[stack.name], (self.steps, stack.blocks, len(stack.components))
+            arrays[stack.name] = np.ascontiguousarray(cells[:, first : first + shape[1] * shape[2]]).reshape(shape)
+        return arrays
+
     @cached_property
     def masks(self) -> Mapping[str, torch.Tensor]:
         """Stack name to BoolTensor [steps, blocks, components], True = recompute, in the spec's order."""
         import torch
 
-        masks = {}
-        for stack in self.spec.stacks:
-            size = stack.blocks * len(stack.components)
-            offset = self.spec.offsets[stack.name]
-            bits = [[row >> (offset + i) & 1 for i in range(size)] for row in self.rows]
-            mask = torch.tensor(bits, dtype=torch.bool)
-            masks[stack.name] = mask.reshape(self.steps, stack.blocks, len(stack.components))
-        return masks
+        return {name: torch.from_numpy(array) for name, array in self.to_numpy().items()}
 
     @classmethod
-    def from_masks(cls, spec: ModelSpec, masks: Mapping[str, torch.Tensor]) -> Schedule:
+    def from_masks(cls, spec: ModelSpec, masks: Mapping[str, ArrayLike | torch.Tensor]) -> Schedule:
         """The schedule with these masks: stack name to a boolean array [steps, blocks, components].
 
+        An array may be a tensor on any device, a numpy array or nested lists; 0 and 1 do for False and True.
+
         Raises:
-            EcadError: a stack is missing or unknown, or a shape does not fit the spec.
+            EcadError: a stack is missing or unknown, a shape does not fit the spec, or something is not boolean.
         """
+        import numpy as np
+
         expected = {stack.name for stack in spec.stacks}
         if set(masks) != expected:
             raise EcadError(f"masks must be given for exactly these stacks: {', '.join(sorted(expected))}")
-        steps = {int(mask.shape[0]) if len(mask.shape) else 0 for mask in masks.values()}
+        arrays = {name: _boolean(name, mask) for name, mask in masks.items()}
+        steps = {array.shape[0] if array.shape else 0 for array in arrays.values()}
         if len(steps) != 1:
             raise EcadError("all masks must have the same number of steps")
-        rows = [0] * steps.pop()
+        count = steps.pop()
         for stack in spec.stacks:
-            mask = masks[stack.name]
-            shape = (len(rows), stack.blocks, len(stack.components))
-            if tuple(mask.shape) != shape:
-                raise EcadError(f"the mask of {stack.name} must have the shape {shape}, not {tuple(mask.shape)}")
-            offset = spec.offsets[stack.name]
-            for step, bits in enumerate(mask.reshape(len(rows), -1).tolist()):
-                rows[step] |= sum(1 << i for i, bit in enumerate(bits) if bit) << offset
-        return cls(spec, tuple(rows))
+            shape, given = (count, stack.blocks, len(stack.components)), arrays[stack.name].shape
+            if given != shape:
+                raise EcadError(f"the mask of {stack.name} must have the shape {shape}, not {given}")
+        rows = [arrays[stack.name].reshape(count, stack.blocks * len(stack.components)) for stack in spec.stacks]
+        cells = np.concatenate(rows, axis=1)
+        packed = np.packbits(cells, axis=1, bitorder="little")
+        return cls(spec, tuple(int.from_bytes(row.tobytes(), "little") for row in packed))
+
+
+def _boolean(name: str, mask: ArrayLike | torch.Tensor) -> NDArray[np.bool_]:
+    import numpy as np
+
+    try:
+        array = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
+    except (RuntimeError, TypeError, ValueError):  # ragged lists, or a tensor of a kind that numpy does not have
+        raise EcadError(f"the mask of {name} must be an array [steps, blocks, components]") from None
+    if array.size and (array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all()):
+        raise EcadError(f"the mask of {name} must hold booleans, or 0 and 1; True stands for recompute")
+    return array.astype(np.bool_)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 from ecad_dsl import language
 from ecad_dsl.errors import EcadError
+from ecad_dsl.files import read_start
 from ecad_dsl.language import tree
 from ecad_dsl.language.parser import MAX_BYTES
 from ecad_dsl.models import ModelSpec, load_spec, spec_names
+from ecad_dsl.schedule.interchange import holds_masks
 
 parse = language.parse
 
@@ -19,21 +20,13 @@ def load(path: str | PathLike[str]) -> tree.Program:
     """The program in a file.
 
     Raises:
-        EcadError: the file cannot be read.
+        EcadError: the file cannot be read, or holds masks.
         ScheduleSyntaxError: it holds no program.
     """
-    try:
-        with Path(path).open("rb") as file:
-            # One byte more than allowed is enough for the parser to refuse it.
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise EcadError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise EcadError(f"{path} is a folder; name a file in it, such as {Path(path) / 'fast.ecad'}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EcadError(f"cannot read {path}: {reason}") from None
-    return parse(data, str(path))
+    if holds_masks(path):
+        raise EcadError(f"{path} holds masks, not a program; `ecad show` and `ecad compile` read it")
+    # One byte more than allowed is enough for the parser to refuse it.
+    return parse(read_start(path, MAX_BYTES + 1), str(path))
 
 
 def format(program: tree.Program) -> str:

@@ -18,6 +18,8 @@ from safetensors import safe_open
 from ecad_dsl.cli.main import main
 from ecad_dsl.schedule import compile, parse
 
+PAPER = Path(__file__).parent.parent / "data" / "paper"
+
 Result = tuple[int, str, str]
 
 
@@ -135,6 +137,42 @@ def test_compile_writes_the_masks_with_the_names_of_the_components(ecad, write, 
     assert (masks == compile(parse(GOOD)).masks["blocks"]).all()
 
 
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_every_command_on_schedules_reads_what_compile_writes(ecad, write, tmp_path: Path, suffix: str) -> None:
+    program, masks = write("steps 3\ncache all every 2 steps\n"), tmp_path / f"masks{suffix}"
+    assert ecad("compile", program, "-o", masks)[0] == 0
+    for command in (("compile", "--json"), ("show",), ("cost", "--json")):
+        assert ecad(*command, masks) == ecad(*command, program)
+    pictures = {}
+    for file in (program, masks):
+        assert ecad("generate", "a red circle on grass", "-c", file, "-o", tmp_path / file.name[0])[0] == 0
+        (picture,) = (tmp_path / file.name[0]).glob("*.png")
+        pictures[file] = picture.read_bytes()
+    assert pictures[program] == pictures[masks]
+
+
+def test_released_schedules_are_read_for_the_model_that_their_name_or_the_caller_tells(ecad) -> None:
+    code, out, err = ecad("show", PAPER / "pixart_alpha_256_fast.json")
+    assert (code, err) == (0, "")
+    assert "PixArt-alpha, 20 steps: 599 of 1,680 cells" in out
+    code, out, err = ecad("compile", PAPER / "pixart_sigma_256_fast.json", "--model", "pixart-alpha")
+    assert (code, err) == (0, "")
+    assert "PixArt-alpha, 20 steps: 534 of 1,680 cells" in out
+
+
+def test_a_warning_is_printed_and_stops_nothing(ecad, write) -> None:
+    content = (PAPER / "pixart_alpha_256_fast.json").read_text()
+    path = write(content.replace('"total_macs": 2', '"total_macs": 3'), "changed.json")
+    code, out, err = ecad("compile", path, "--model", "pixart-alpha")
+    assert code == 0
+    assert "599 of 1,680" in out
+    figures = "total_macs is 3,134,989,471,744, but the schedule costs 2,134,989,471,744"
+    assert err == f"warning: {path}: {figures} on PixArt-alpha at 256 x 256 pixels\n"
+    guessed, total = ecad("compile", path)[2].splitlines()
+    assert guessed.startswith(f"warning: {path} fits pixart-alpha and pixart-sigma")
+    assert f"{total}\n" == err
+
+
 def test_show_draws_every_block_and_a_picture(ecad, write, tmp_path: Path) -> None:
     picture = tmp_path / "map.png"
     code, out, _ = ecad("show", write(GOOD), "-o", picture)
@@ -163,13 +201,14 @@ def test_generate_draws_the_same_picture_with_and_without_a_schedule_that_caches
 
 
 def test_compare_prints_and_writes_every_baseline(ecad, write, tmp_path: Path) -> None:
-    table, plot = tmp_path / "table.csv", tmp_path / "plot.png"
+    table, plot, masks = tmp_path / "table.csv", tmp_path / "plot.png", tmp_path / "masks.safetensors"
+    assert ecad("compile", write("steps 3\nreuse cross\n"), "-o", masks)[0] == 0
     code, out, _ = ecad(
-        "compare", write("cache all every 2 steps\n", "mine.ecad"),
+        "compare", write("cache all every 2 steps\n", "mine.ecad"), masks,
         "-s", 4, "--prompts", 2, "--rounds", 0, "--csv", table, "--plot", plot,
     )  # fmt: skip
     assert code == 0
-    for name in ("mine", "none", "fora-3", "2 steps"):
+    for name in ("mine", "masks", "none", "fora-3", "2 steps"):
         assert name in out
         assert f"\n{name}," in table.read_text()
     assert Image.open(plot).size[0] > 300
@@ -251,7 +290,20 @@ WRONG = [
     (("generate", "a red circle", "-c", "missing.ecad"), "missing.ecad"),
     (("generate", "a red circle", "-s", "1001"), "1001 steps are too many"),
     (("compile", "{good}", "-o", "-"), "name one: -o masks.safetensors"),
-    (("compile", "{good}", "-o", "{tmp}"), "cannot write"),
+    (("compile", "{good}", "-o", "{tmp}"), "by the suffix"),
+    (("compile", "{good}", "-o", "{folder}"), "cannot write"),
+    (("compile", "{good}", "-o", "masks.npz"), "as .safetensors or .json, by the suffix"),
+    (("compile", "{good}", "-o", "/proc/nowhere/masks.json"), "cannot write"),
+    (("compile", "{json}", "--model", "flux.1-dev"), "num_blocks is 28, but FLUX.1-dev has 19"),
+    (("compile", "{json}", "--steps", "7"), "has 20 steps, not 7"),
+    (("show", "missing.json"), "there is no file missing.json"),
+    (("show", "missing.safetensors"), "there is no file missing.safetensors"),
+    (("cost", "{broken}"), "is no JSON"),
+    (("check", "{json}"), "holds masks, not a program"),
+    (("fmt", "{json}"), "holds masks, not a program"),
+    (("generate", "a red circle", "-c", "{broken}", "-p", "/nowhere"), "is no JSON"),
+    (("generate", "a red circle", "-c", "{json}"), "num_blocks is 28, but the reference model has 8"),
+    (("compare", "{json}"), "num_blocks is 28, but the reference model has 8"),
     (("check", "{good}", "--model", "nonsense"), "unknown model 'nonsense'"),
     (("generate", "a red circle", "-p", "/nowhere"), "cannot load the pipeline"),
     (("generate", "a red circle", "-o", "/proc/nowhere"), "cannot write"),
@@ -273,8 +325,12 @@ def test_wrong_use_is_told_what_is_wrong_and_leaves_nothing_behind(
         "bad_block": write("model pixart-alpha\nsteps 20\ncache ffn in blocks 10-30\n", "block.ecad"),
         "bad_component": write("model pixart-alpha\nsteps 20\ncache ffm\n", "component.ecad"),
         "garbage": write(bytes(range(256)), "garbage.ecad"),
+        "json": write((PAPER / "pixart_alpha_256_fast.json").read_bytes(), "fast.json"),
+        "broken": write('{"cache_schedule": ', "broken.json"),
         "tmp": tmp_path,
+        "folder": tmp_path / "folder.safetensors",
     }
+    files["folder"].mkdir()
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     code, out, err = ecad(*(argument.format(**files) for argument in arguments))

@@ -18,6 +18,7 @@ from torch import nn
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import Component, ModelSpec, Stack, load_spec
 from ecad_dsl.runtime import apply, inspect
+from ecad_dsl.schedule.interchange import save_masks
 from tests.runtime import oracle
 from tests.runtime.conftest import Generate
 from tests.runtime.tiny import flux_transformer, pipeline, pixart_transformer
@@ -277,6 +278,23 @@ def test_a_program_for_one_model_runs_on_another_of_its_family(generate: Generat
         assert run.schedule is not None
         assert run.schedule.spec.name == "pixart-sigma"
     with pytest.raises(EcadError, match="PixArt-alpha"), apply(flux_transformer(), program):
+        pass
+
+
+@pytest.mark.parametrize("name", ["masks.json", "masks.safetensors"])
+def test_a_file_of_masks_is_read_for_the_model_at_hand(tmp_path: Path, name: str) -> None:
+    transformer = pixart_transformer()
+    schedule = oracle.random_schedule(inspect(transformer), 4)
+    save_masks(schedule, tmp_path / name)
+    with apply(transformer, schedule):
+        cached = oracle.denoise_pixart(transformer, 4)
+    with apply(transformer, str(tmp_path / name), steps=4) as run:
+        assert run.schedule == schedule
+        assert torch.equal(oracle.denoise_pixart(transformer, 4), cached)
+    with pytest.raises(EcadError, match="has 4 steps, not 5"), apply(transformer, tmp_path / name, steps=5):
+        pass
+    other = pixart_transformer(num_layers=2)
+    with pytest.raises(EcadError, match=r"masks\..* 2"), apply(other, tmp_path / name):
         pass
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecad_dsl.errors import EcadError
 from ecad_dsl.language import Program
 from ecad_dsl.models import ModelSpec, load_spec
 from ecad_dsl.schedule import Schedule, compile, parse
@@ -151,6 +156,39 @@ def test_masks_have_the_shape_of_the_spec_and_lead_back() -> None:
     }
     assert schedule.masks["single"][2, :, 2].tolist() == [True] * 35 + [False] * 3
     assert Schedule.from_masks(FLUX, schedule.masks) == schedule
+
+
+@given(st.lists(st.integers(0, (1 << FLUX.cells) - 1), min_size=1, max_size=4))
+def test_schedules_come_back_from_tensors_arrays_and_lists(rows: list[int]) -> None:
+    schedule = Schedule(FLUX, tuple(rows))
+    arrays = schedule.to_numpy()
+    for step, row in enumerate(schedule.rows):
+        cells = [bool(bit) for stack in FLUX.stacks for bit in arrays[stack.name][step].ravel()]
+        assert cells == [bool(row >> bit & 1) for bit in range(FLUX.cells)]
+    lists = {name: array.tolist() for name, array in arrays.items()}
+    numbers = {name: array.astype("int64") for name, array in arrays.items()}
+    for masks in (schedule.masks, arrays, lists, numbers):
+        assert Schedule.from_masks(FLUX, masks) == schedule
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({}, "exactly these stacks: double, single"),
+        ({"double": [], "single": []}, "must have the shape"),
+        ({"double": np.ones((0, 19, 3), bool), "single": np.ones((0, 38, 3), bool)}, "at least one step"),
+        ({"double": np.ones((2, 19, 3), bool), "single": np.ones((1, 38, 3), bool)}, "the same number of steps"),
+        ({"double": np.ones((2, 19, 3), bool), "single": np.ones((2, 38, 2), bool)}, r"\(2, 38, 3\), not \(2, 38, 2\)"),
+        ({"double": [[True], [True, False]], "single": []}, "must be an array"),
+        ({"double": torch.ones(2, 19, 3, dtype=torch.bfloat16), "single": []}, "must be an array"),
+        ({"double": np.full((1, 19, 3), 2), "single": []}, "must hold booleans"),
+        ({"double": np.full((1, 19, 3), "yes"), "single": []}, "must hold booleans"),
+        ({"double": np.ones((1, 19, 3)), "single": []}, "must hold booleans"),
+    ],
+)
+def test_what_are_no_masks_is_refused(masks: dict[str, Any], message: str) -> None:
+    with pytest.raises(EcadError, match=message):
+        Schedule.from_masks(FLUX, masks)
 
 
 def test_one_step_is_recomputed() -> None:
