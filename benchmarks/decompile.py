@@ -39,14 +39,14 @@ from ecad_dsl.language import (
     StepSelector,
 )
 from ecad_dsl.models import ModelSpec, load_spec
-from ecad_dsl.schedule import Schedule, compile
+from ecad_dsl.schedule import Schedule, compile, import_json
 from ecad_dsl.schedule.decompile import decompile
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="released schedules")
-    parser.add_argument("--programs", type=int, default=160, help="how many to plant")
+    parser.add_argument("--programs", type=int, default=500, help="how many to plant")
     parser.add_argument("--effort", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("decompile.json"))
@@ -84,7 +84,7 @@ def planted(number: int, seed: int, effort: float) -> dict[str, object]:
 
 
 def described(path: Path, effort: float) -> dict[str, object]:
-    found, seconds = timed(released(path), effort)
+    found, seconds = timed(import_json(path), effort)
     rules, literals = found.length
     return {"file": path.stem, "rules": rules, "literals": literals, "seconds": round(seconds, 1)}
 
@@ -96,21 +96,6 @@ def timed(schedule: Schedule, effort: float) -> tuple[Program, float]:
     if compile(found, schedule.spec, schedule.steps) != schedule:
         raise SystemExit(f"this program gives another schedule: {found}")
     return found, seconds
-
-
-def released(path: Path) -> Schedule:
-    """A schedule in the paper's JSON: step, block, official name of a component, recomputed or not."""
-    table = json.loads(path.read_text())["cache_schedule"]["schedule"]
-    double = "single_0" in table["000"]
-    return Schedule(
-        load_spec("flux.1-dev" if double else "pixart-alpha"), tuple(row(table[step]) for step in sorted(table))
-    )
-
-
-def row(blocks: dict[str, dict[str, bool]]) -> int:
-    """The cells of a step. Blocks and components are listed in the order of the model's own."""
-    cells = [recomputed for block in blocks.values() for recomputed in block.values()]
-    return sum(1 << bit for bit, recomputed in enumerate(cells) if recomputed)
 
 
 def rule(chance: random.Random, spec: ModelSpec, steps: int) -> Rule:

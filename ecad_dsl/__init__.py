@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.decompile import decompile
     from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
+    from ecad_dsl.schedule.lint import lint
     from ecad_dsl.schedule.released import export_json, import_json
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.source import format, load, parse
@@ -55,6 +56,7 @@ _HOMES = {
     "format": "schedule",
     "import_json": "schedule",
     "inspect": "runtime",
+    "lint": "schedule",
     "load": "schedule",
     "load_reference": "reference.pipeline",
     "load_safetensors": "schedule",
@@ -87,6 +89,7 @@ __all__ = [
     "format",
     "import_json",
     "inspect",
+    "lint",
     "load",
     "load_reference",
     "load_safetensors",
