@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from ecad_dsl.runtime.apply import apply
     from ecad_dsl.runtime.compile import compile
     from ecad_dsl.runtime.inspect import inspect
+    from ecad_dsl.schedule.approximate import Removal, approximate
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.schedule import Schedule
+    from ecad_dsl.schedule.simplify import simplify
     from ecad_dsl.schedule.source import format, load, parse
 
 _HOMES = {
@@ -39,10 +41,12 @@ _HOMES = {
     "Problem": "evolution.problem",
     "Program": "language",
     "Progress": "evolution.search",
+    "Removal": "schedule.approximate",
     "Sampler": "quality.measure",
     "Schedule": "schedule",
     "ScheduleSyntaxError": "language",
     "apply": "runtime",
+    "approximate": "schedule.approximate",
     "check": "schedule",
     "compile": "runtime.compile",
     "cost": "schedule",
@@ -53,6 +57,7 @@ _HOMES = {
     "load_reference": "reference.pipeline",
     "load_spec": "models",
     "parse": "schedule",
+    "simplify": "schedule.simplify",
 }
 
 __all__ = [
@@ -65,10 +70,12 @@ __all__ = [
     "Problem",
     "Program",
     "Progress",
+    "Removal",
     "Sampler",
     "Schedule",
     "ScheduleSyntaxError",
     "apply",
+    "approximate",
     "check",
     "compile",
     "cost",
@@ -79,6 +86,7 @@ __all__ = [
     "load_reference",
     "load_spec",
     "parse",
+    "simplify",
 ]
 
 

@@ -79,7 +79,7 @@ def proposals(
     program: tree.Program, index: int, rewrites: Sequence[Rewrite], schedule: Schedule | None
 ) -> Iterator[tree.Program]:
     """What the rewrites propose for one statement."""
-    site = Site(program, index, schedule and schedule.spec, schedule and schedule.steps)
+    site = Site(program, index, schedule.spec, schedule.steps) if schedule is not None else Site(program, index)
     for propose in rewrites:
         yield from propose(site)
 
