@@ -50,7 +50,7 @@ def test_simplify_writes_a_file_over_its_input_too(ecad, write) -> None:
     assert "written" in err
 
 
-@pytest.mark.parametrize(("measure", "tolerance"), [("fidelity", 5), ("reward", 5), ("cost", 0.01)])
+@pytest.mark.parametrize(("measure", "tolerance"), [("fidelity", 5), ("reward", 5), ("cost", 0.02)])
 def test_a_tolerance_removes_rules_and_says_what_each_was_worth(ecad, write, measure: str, tolerance: float) -> None:
     code, out, err = ecad("simplify", write(NOISY), "--tolerance", tolerance, "--measure", measure, "--prompts", 1)
     assert code == 0
