@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ecad_dsl.runtime.apply import apply
     from ecad_dsl.runtime.compile import compile
     from ecad_dsl.runtime.inspect import inspect
+    from ecad_dsl.schedule.approximate import Removal, approximate
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.decompile import decompile
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.lint import lint
     from ecad_dsl.schedule.released import export_json, import_json
     from ecad_dsl.schedule.schedule import Schedule
+    from ecad_dsl.schedule.simplify import simplify
     from ecad_dsl.schedule.source import format, load, parse
 
 _HOMES = {
@@ -43,10 +45,12 @@ _HOMES = {
     "Problem": "evolution.problem",
     "Program": "language",
     "Progress": "evolution.search",
+    "Removal": "schedule.approximate",
     "Sampler": "quality.measure",
     "Schedule": "schedule",
     "ScheduleSyntaxError": "language",
     "apply": "runtime",
+    "approximate": "schedule.approximate",
     "check": "schedule",
     "compile": "runtime.compile",
     "cost": "schedule",
@@ -63,6 +67,7 @@ _HOMES = {
     "load_spec": "models",
     "parse": "schedule",
     "save_safetensors": "schedule",
+    "simplify": "schedule.simplify",
 }
 
 __all__ = [
@@ -76,10 +81,12 @@ __all__ = [
     "Problem",
     "Program",
     "Progress",
+    "Removal",
     "Sampler",
     "Schedule",
     "ScheduleSyntaxError",
     "apply",
+    "approximate",
     "check",
     "compile",
     "cost",
@@ -96,6 +103,7 @@ __all__ = [
     "load_spec",
     "parse",
     "save_safetensors",
+    "simplify",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ecad_dsl.language.diagnostics import Diagnostic, Severity, in_text_order
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import Stroke, strokes
-from ecad_dsl.schedule.resolve import Resolver
+from ecad_dsl.schedule.resolve import Resolver, names_in
 from ecad_dsl.schedule.target import settle
 
 _MOST_NAMED = 4
@@ -171,11 +171,11 @@ class _Linter:
         self.found.append(Diagnostic(code, Severity.WARNING, message, span, label, help_, self._program.source))
 
     def report_unused_lets(self) -> None:
-        used = {name for rule in self._program.rules for name in _names(rule.components, rule.blocks, rule.steps)}
+        used = {name for rule in self._program.rules for name in names_in(rule.components, rule.blocks, rule.steps)}
         # A binding stands above its use: upwards, every use of a name is met before its binding.
         for let in reversed(self._lets):
             if let.name in used:
-                used.update(_names(let.value))
+                used.update(names_in(let.value))
             else:
                 span = let.name_span or let.span
                 self._warn("W308", f"no rule uses `{let.name}`", span, None, "leave the line out")
@@ -255,18 +255,6 @@ def _example(cells: int, feeders: Iterable[_Feeder]) -> str:
     feeder = next(feeder for feeder in feeders if feeder.cells & lowest)
     block = (feeder.cells & lowest - 1).bit_count()
     return f"`{feeder.name}` of {feeder.stack} block {block}"
-
-
-def _names(*parts: object) -> Iterator[str]:
-    """The names that stand in selectors."""
-    for part in parts:
-        match part:
-            case tree.Components():
-                yield from part.names + part.excluded
-            case tree.Name():
-                yield part.name
-            case tuple():
-                yield from _names(*part)
 
 
 def _place_of_0(selector: object) -> tree.Node | None:

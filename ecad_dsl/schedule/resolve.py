@@ -6,7 +6,7 @@ number of steps it still finds a block that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -343,6 +343,18 @@ class Resolver:
     def _alternate(self, first: int, axis: _Axis) -> range:
         self.lenient = True
         return range(first, axis.count or 0, 2)
+
+
+def names_in(*parts: object) -> Iterator[str]:
+    """The names that stand in selectors."""
+    for part in parts:
+        match part:
+            case tree.Components():
+                yield from part.names + part.excluded
+            case tree.Name():
+                yield part.name
+            case tuple():
+                yield from names_in(*part)
 
 
 def _as_int(bound: tree.Bound) -> int:

@@ -1,0 +1,136 @@
+"""A shorter program that means the same: named rewrites first, then the search that decompiles the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.language import tree
+from ecad_dsl.language.formatter import format_statement
+from ecad_dsl.models import ModelSpec
+from ecad_dsl.schedule.compile import CompileError, check, compile
+from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE, Rewrite, Site
+from ecad_dsl.schedule.schedule import Schedule
+from ecad_dsl.schedule.target import settle
+
+
+def simplify(
+    program: tree.Program,
+    model: str | ModelSpec | None = None,
+    steps: int | None = None,
+    *,
+    effort: float = 1.0,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tree.Program:
+    """A program with the same schedule, never longer than this one by its ``length``.
+
+    Where the model and the number of steps are known, named by the program or given, the result means the same for
+    these two. A portable program of which they are not known stays portable: it is rewritten only in ways that hold on
+    every model and for every number of steps.
+
+    Comments stay with the rules that stay, and with those that two rules are merged into. What is left out takes the
+    comments right above and beside it along; those that open the program, or that a blank line parts from what is left
+    out, stay. Only where the search finds a shorter program of other rules are the comments of all rules lost.
+
+    Args:
+        program: what to simplify.
+        model: as for :func:`compile`.
+        steps: as for :func:`compile`.
+        effort: how long to search, as a multiple of what :func:`decompile` takes by default; 0 leaves it at rewrites.
+        progress: called during the search with the share that is done, from 0 to 1.
+
+    Raises:
+        CompileError: the program has mistakes.
+        EcadError: ``effort`` is negative or not finite.
+    """
+    if not 0 <= effort < float("inf"):
+        raise EcadError(f"the effort must be a number from 0 up, not {effort}")
+    schedule = known_schedule(program, model, steps)
+    if schedule is None:
+        return rewrite(program, PORTABLE)
+    rewritten = rewrite(program, PORTABLE + JUDGED, schedule)
+    if not effort:
+        return rewritten
+    from ecad_dsl.schedule.decompile import decompile
+
+    found = decompile(schedule, effort=effort, progress=progress)
+    searched = rewrite(_with_rules(program, found.rules), PORTABLE + JUDGED, schedule)
+    return searched if searched.length < rewritten.length else rewritten
+
+
+def rewrite(program: tree.Program, rewrites: Sequence[Rewrite], schedule: Schedule | None = None) -> tree.Program:
+    """Rewrite until no rewrite has anything shorter to propose that keeps the schedule (or, without one, compiles)."""
+    program = replace(program, source=None)  # spans would point into a text that this is no longer
+    while True:
+        before, index = program, 0
+        while index < len(program.statements):
+            shorter = (p for p in proposals(program, index, rewrites, schedule) if _is_shorter(p, program))
+            better = next((p for p in shorter if _keeps(p, schedule)), None)
+            if better is None:
+                index += 1
+            else:
+                program = better
+        if program is before:
+            return program
+
+
+def proposals(
+    program: tree.Program, index: int, rewrites: Sequence[Rewrite], schedule: Schedule | None
+) -> Iterator[tree.Program]:
+    """What the rewrites propose for one statement."""
+    site = Site(program, index, schedule.spec, schedule.steps) if schedule is not None else Site(program, index)
+    for propose in rewrites:
+        yield from propose(site)
+
+
+def known_schedule(program: tree.Program, model: str | ModelSpec | None, steps: int | None) -> Schedule | None:
+    """The schedule of a program; None if it has no mistakes, but model or number of steps are not known.
+
+    Raises:
+        CompileError: the program has mistakes.
+    """
+    found = check(program, model, steps)
+    if any(diagnostic.is_error for diagnostic in found):
+        raise CompileError(found)
+    target = settle(program, model, steps)
+    return None if target.spec is None or target.steps is None else compile(program, target.spec, target.steps)
+
+
+def recompiled(program: tree.Program, schedule: Schedule) -> Schedule | None:
+    """The schedule of a program for the same model and number of steps; None if it does not fit them."""
+    try:
+        return compile(program, schedule.spec, schedule.steps)
+    except CompileError:
+        return None
+
+
+def _keeps(program: tree.Program, schedule: Schedule | None) -> bool:
+    if schedule is None:
+        return not any(diagnostic.is_error for diagnostic in check(program))
+    again = recompiled(program, schedule)
+    return again is not None and again.rows == schedule.rows
+
+
+def _is_shorter(program: tree.Program, other: tree.Program) -> bool:
+    """By the description length; between equals by the number of statements, then by the text."""
+    sizes = [(p.length, len(p.statements)) for p in (program, other)]
+    return sizes[0] < sizes[1] or (sizes[0] == sizes[1] and _characters(program) < _characters(other))
+
+
+def _characters(program: tree.Program) -> int:
+    return sum(len(format_statement(statement)) for statement in program.statements)
+
+
+def _with_rules(program: tree.Program, rules: Sequence[tree.Rule]) -> tree.Program:
+    """The program with other rules. Comments that open it stay, also where they stood above a rule."""
+    header = [statement for statement in program.statements if not isinstance(statement, tree.Rule)]
+    opening = program.statements[:1]
+    if opening and isinstance(opening[0], tree.Rule) and opening[0].above:
+        if header:
+            header[0] = replace(header[0], above=opening[0].above + header[0].above)
+        elif rules:
+            rules = [replace(rules[0], above=opening[0].above), *rules[1:]]
+        else:
+            return replace(program, statements=(), below=opening[0].above + program.below)
+    return replace(program, statements=(*header, *rules))
