@@ -22,10 +22,18 @@ def load(path: str | PathLike[str]) -> tree.Program:
         EcadError: the file cannot be read.
         ScheduleSyntaxError: it holds no program.
     """
+    return parse(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | PathLike[str]) -> bytes:
+    """What is in a file; of one that is too large for a program only so much that the parser will refuse it.
+
+    Raises:
+        EcadError: the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as file:
-            # One byte more than allowed is enough for the parser to refuse it.
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise EcadError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -33,7 +41,6 @@ def load(path: str | PathLike[str]) -> tree.Program:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EcadError(f"cannot read {path}: {reason}") from None
-    return parse(data, str(path))
 
 
 def format(program: tree.Program) -> str:
