@@ -83,6 +83,9 @@ def check(
         console.print(render_github(found), markup=False, soft_wrap=True, end="\n" if found else "")
     elif found:
         console.print(render(found), markup=False, soft_wrap=True)
+        fixable = sum(diagnostic.fix is not None for diagnostic in found)
+        if fixable and not fix:
+            console.print(f"\n{fixable} of {len(found)} can be put right by `ecad check --fix`")
     elif not unreadable:
         console.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
     if unreadable:

@@ -50,14 +50,16 @@ def fix(text: str, filename: str = "<text>", model: str | ModelSpec | None = Non
     """Apply fixes until there are none left. Everything that they do not touch stays as it is, byte for byte.
 
     A fix may bring to light what a mistake has hidden. The result is the last text with the fewest errors, so that it
-    never has more than the text given. Warnings are put right where no error is left.
+    never has more than the text given. Warnings are put right in a text without errors only: no line is left out of one
+    that has been guessed at.
     """
     start = _BOM if text.startswith(_BOM) else ""
     body = text.removeprefix(_BOM)  # of which every place in a text is counted
     best = Fixed(text, diagnose(body, filename, model, steps), 0)
     found, applied = best.left, 0
+    guessing = _errors(found) > 0
     for _ in range(_MAX_ROUNDS):
-        fixes = _together(found)
+        fixes = _together([diagnostic for diagnostic in found if diagnostic.is_error == guessing])
         if not fixes:
             break
         body = _apply(body, fixes)
@@ -69,10 +71,9 @@ def fix(text: str, filename: str = "<text>", model: str | ModelSpec | None = Non
 
 
 def _together(found: list[Diagnostic]) -> list[Fix]:
-    """Fixes that may be applied in one go, in the order of the text: of errors or else of warnings, all apart."""
-    errors = [diagnostic for diagnostic in found if diagnostic.is_error]
+    """Fixes that may be applied in one go, in the order of the text: those that do not touch each other."""
     fixes: list[Fix] = []
-    for diagnostic in in_text_order(errors or found):
+    for diagnostic in in_text_order(found):
         fix = diagnostic.fix
         if fix is not None and (not fixes or fix.span.start > fixes[-1].span.stop):
             fixes.append(fix)
