@@ -68,7 +68,6 @@ def page(code: str) -> str:
         wrong = examples(code)[0]
         printed = f"\n    $ {wrong.command}\n{_indented(render(wrong.findings()))}"
         words = words[: first.end()] + printed + words[first.end() :]
-    words = _BLOCK.sub(lambda block: _indented(block[2]) + printed, words, count=1)
     words = _BLOCK.sub(lambda block: _indented(block[2]), words)
     return f"{code}: {TITLES[code]}\n\n{words.strip()}"
 

@@ -41,7 +41,7 @@ def test_fix_of_standard_input_writes_the_program_alone_to_standard_output(ecad,
 
 def test_check_says_how_much_of_it_can_be_fixed(ecad, write) -> None:
     assert (
-        "2 of 3 can be put right by `ecad check --fix`\n" in ecad("check", write(BAD + "cache self,\ncahce all\n"))[1]
+        "2 of 3 can be put right by `ecad check --fix`\n" in ecad("check", write(BAD + "cahce all\ncache self,\n"))[1]
     )
     assert "--fix" not in ecad("check", write("cache self,\n"))[1]
 

@@ -43,6 +43,7 @@ def test_the_example_of_a_page_provokes_its_code_and_the_second_one_is_right(cod
     wrong, right = examples(code)
     assert {d.code for d in wrong.findings()} == {code}
     assert f"[{code}]" in page(code)
+    assert page(code).count(f"$ {wrong.command}") == 1
     left = right.findings()
     assert not any(d.is_error or d.code == code for d in left)
 
