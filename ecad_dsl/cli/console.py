@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
 
-out = Console(highlight=False)
+out = Console(highlight=False, emoji=False)
 """Standard output: results."""
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 """Standard error: progress, diagnostics, errors."""
 
 FINDINGS, WRONG_USE = 1, 2
@@ -50,9 +50,25 @@ def read(file: str) -> Program:
     Raises:
         EcadError: it cannot be read; the message holds the diagnostics.
     """
-    from ecad_dsl.schedule import load, parse
+    from ecad_dsl.schedule import parse
 
-    return parse(sys.stdin.buffer.read(), "<stdin>") if file == "-" else load(file)
+    return parse(read_bytes(file), name_of(file))
+
+
+def read_bytes(file: str) -> bytes:
+    """What is in a file, or on standard input for ``-``.
+
+    Raises:
+        EcadError: it cannot be read.
+    """
+    from ecad_dsl.schedule import read_bytes
+
+    return sys.stdin.buffer.read() if file == "-" else read_bytes(file)
+
+
+def name_of(file: str) -> str:
+    """What diagnostics call a file."""
+    return "<stdin>" if file == "-" else file
 
 
 @dataclass(frozen=True)
@@ -104,8 +120,8 @@ def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
     return open_schedule(file).on(model, steps)
 
 
-def print_json(value: Any) -> None:
-    """JSON on standard output, untouched by the terminal's width. What was not measured (NaN) is null."""
+def print_json(value: Any, console: Console = out) -> None:
+    """JSON, untouched by the terminal's width. What was not measured (NaN) is null."""
 
     def finite(part: Any) -> Any:
         if isinstance(part, dict):
@@ -114,7 +130,7 @@ def print_json(value: Any) -> None:
             return [finite(inner) for inner in part]
         return None if isinstance(part, float) and isnan(part) else part
 
-    sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+    console.file.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

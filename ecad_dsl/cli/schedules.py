@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
+from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +21,11 @@ from ecad_dsl.cli.console import (
     StepsOption,
     check_picture,
     err,
+    name_of,
     out,
     print_json,
     print_table,
-    read,
+    read_bytes,
     read_schedule,
 )
 from ecad_dsl.errors import EcadError
@@ -37,45 +41,82 @@ def register(app: typer.Typer) -> None:
     app.command("compile")(compile_)
 
 
-def check(files: Files, model: ModelOption = None, steps: StepsOption = None, json: JsonOption = False) -> None:
+class Format(StrEnum):
+    """How findings are printed."""
+
+    HUMAN = "human"
+    JSON = "json"
+    GITHUB = "github"
+
+
+def check(
+    files: Files,
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that findings bring; say what is left.")] = False,
+    format: Annotated[Format, typer.Option(help="How to print findings.")] = Format.HUMAN,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
     """Say what is wrong with schedules, every mistake in one go."""
-    from ecad_dsl.language import render
+    from ecad_dsl.language import render, render_github
     from ecad_dsl.models import load_spec
+    from ecad_dsl.schedule import diagnose
 
     if model is not None:
         load_spec(model)  # an unknown one is wrong use, not a mistake in a file
+    if json and format is Format.GITHUB:
+        raise EcadError("--json and --format github ask for two formats; leave out one")
+    format = Format.JSON if json else format
+    # Standard output is the program itself where `-` is fixed.
+    console = err if fix and "-" in files else out
     found: list[Diagnostic] = []
     unreadable = False
     for file in files:
         try:
-            found += _findings(file, model, steps)
+            found += _fix(file, model, steps) if fix else diagnose(read_bytes(file), name_of(file), model, steps)
         except EcadError as error:
             err.print(f"error: {error}", markup=False, soft_wrap=True)
             unreadable = True
-    if json:
-        print_json([diagnostic.to_dict() for diagnostic in found])
+    if format is Format.JSON:
+        print_json([diagnostic.to_dict() for diagnostic in found], console)
+    elif format is Format.GITHUB:
+        console.print(render_github(found), markup=False, soft_wrap=True, end="\n" if found else "")
     elif found:
-        out.print(render(found), markup=False, soft_wrap=True)
+        console.print(render(found), markup=False, soft_wrap=True)
+        fixable = sum(diagnostic.fix is not None for diagnostic in found)
+        if fixable and not fix:
+            console.print(f"\n{fixable} of {len(found)} can be put right by `ecad check --fix`")
     elif not unreadable:
-        out.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
+        console.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
     if unreadable:
         raise typer.Exit(WRONG_USE)
     if any(diagnostic.is_error for diagnostic in found):
         raise typer.Exit(FINDINGS)
 
 
-def _findings(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
-    """Errors, then warnings, each in the order of the text."""
-    from ecad_dsl.language import ScheduleSyntaxError, in_text_order
-    from ecad_dsl.schedule import check as check_program
-    from ecad_dsl.schedule import lint
+def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
+    """What is left after the fixes of a file, which are written."""
+    from ecad_dsl.files import write_text
+    from ecad_dsl.schedule import diagnose, fix
 
+    data = read_bytes(file)
     try:
-        program = read(file)
-    except ScheduleSyntaxError as error:
-        return list(error.diagnostics)
-    found = in_text_order(check_program(program, model, steps) + lint(program, model, steps))
-    return sorted(found, key=lambda diagnostic: not diagnostic.is_error)
+        text = data.decode()
+    except UnicodeDecodeError:
+        result = None
+    else:
+        result = fix(text, name_of(file), model, steps)
+    if file == "-":
+        sys.stdout.buffer.write(result.text.encode() if result else data)
+        sys.stdout.buffer.flush()
+    elif result and result.applied:
+        write_text(Path(file), result.text)
+    if result is None:
+        return diagnose(data, name_of(file), model, steps)
+    if result.applied:
+        edits = f"{result.applied} fix{'es' * (result.applied != 1)}"
+        err.print(f"fixed: {name_of(file)} ({edits})", markup=False, soft_wrap=True)
+    return result.left
 
 
 def fmt(
@@ -85,23 +126,25 @@ def fmt(
 ) -> None:
     """Rewrite schedules in the one canonical form; comments stay."""
     from ecad_dsl.files import write_text
-    from ecad_dsl.schedule import format
+    from ecad_dsl.schedule import format, parse
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
-    programs = {file: read(file) for file in files}
+    texts = {file: read_bytes(file) for file in files}
+    programs = {file: parse(text, name_of(file)) for file, text in texts.items()}
     changed = 0
     for file, program in programs.items():
-        before = program.source.text if program.source else ""
-        after = format(program)
+        # A byte-order mark and CRLF are no part of the canonical form.
+        before, after = texts[file].decode(), format(program)
         if file == "-" and not (check or diff):
-            typer.echo(after, nl=False)
+            sys.stdout.buffer.write(after.encode())
+            sys.stdout.buffer.flush()
             continue
         if before == after:
             continue
         changed += 1
         if diff:
-            lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file, file)
-            typer.echo("".join(lines), nl=False)
+            sys.stdout.buffer.write(_diff(before, after, file).encode())
+            sys.stdout.buffer.flush()
         elif check:
             out.print(f"would change: {file}", markup=False, soft_wrap=True)
         else:
@@ -109,6 +152,12 @@ def fmt(
             out.print(f"formatted: {file}", markup=False, soft_wrap=True)
     if changed and (check or diff):
         raise typer.Exit(FINDINGS)
+
+
+def _diff(before: str, after: str, name: str) -> str:
+    old, new = (StringIO(text, newline="\n").readlines() for text in (before, after))
+    lines = difflib.unified_diff(old, new, name, name)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def compile_(

@@ -4,13 +4,15 @@ from ecad_dsl.language.diagnostics import (
     TITLES,
     Diagnostic,
     DiagnosticError,
+    Fix,
     ScheduleSyntaxError,
     Severity,
     in_text_order,
     render,
+    render_github,
 )
 from ecad_dsl.language.formatter import format, format_statement
-from ecad_dsl.language.parser import parse
+from ecad_dsl.language.parser import parse, recover
 from ecad_dsl.language.text import Position, Source, Span
 from ecad_dsl.language.tree import (
     Action,
@@ -58,6 +60,7 @@ __all__ = [
     "Every",
     "FirstBlocks",
     "FirstSteps",
+    "Fix",
     "FromTo",
     "LastBlocks",
     "LastSteps",
@@ -84,5 +87,7 @@ __all__ = [
     "format_statement",
     "in_text_order",
     "parse",
+    "recover",
     "render",
+    "render_github",
 ]

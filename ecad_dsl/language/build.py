@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, Severity
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity
 from ecad_dsl.language.lines import Logical
 from ecad_dsl.language.text import Source, Span
 
@@ -163,6 +163,7 @@ class Builder:
                     f"`{match[0]}` means nothing in a text in quotes",
                     Span(at, at + 2),
                     help_='write a backslash as `\\\\`; the others are `\\"`, `\\n` and `\\t`',
+                    fix=Fix(Span(at, at), "\\"),
                 )
             return _ESCAPES[match[1]]
 
@@ -194,8 +195,10 @@ class Builder:
     def _token_span(self, token: Any) -> Span:
         return Span(self._start + token.start_pos, self._start + token.end_pos)
 
-    def _fail(self, code: str, message: str, span: Span, help_: str | None = None) -> NoReturn:
-        raise MistakeError(Diagnostic(code, Severity.ERROR, message, span, None, help_, self._source))
+    def _fail(
+        self, code: str, message: str, span: Span, *, help_: str | None = None, fix: Fix | None = None
+    ) -> NoReturn:
+        raise MistakeError(Diagnostic(code, Severity.ERROR, message, span, None, help_, self._source, fix))
 
 
 _SAYS = {"blocks": "in which blocks", "every": "how often", "steps": "at which steps"}

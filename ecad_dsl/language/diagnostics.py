@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -66,11 +67,24 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
+class Fix:
+    """An edit that puts a finding right: ``text`` in place of what stands in ``span``.
+
+    The fix of an error is a guess at what was meant. The fix of a warning never changes what the program means. All
+    fixes of the warnings of one program may be applied together.
+    """
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One finding.
 
     ``message`` says what is wrong, ``label`` stands beside the carets and says what would have been right, and
     ``help`` says what to write. ``span`` is None where the mistake is not in the text (an argument of a call).
+    ``fix`` is there where one edit alone makes sense.
     """
 
     code: str
@@ -80,6 +94,7 @@ class Diagnostic:
     label: str | None = None
     help: str | None = None
     source: Source | None = field(default=None, compare=False, repr=False)
+    fix: Fix | None = None
 
     @property
     def is_error(self) -> bool:
@@ -94,7 +109,7 @@ class Diagnostic:
             indent = " " * (len(str(line)) + 1)
             width = min(self.span.stop - self.span.start, len(self.source.line(line)) - column + 1)
             before, marked, after = _excerpt(self.source.line(line), column - 1, max(width, 0))
-            carets = " " * len(before) + "^" * max(len(marked), 1)
+            carets = " " * _width(before) + "^" * max(_width(marked), 1)
             lines += [
                 f"{indent}--> {self.source.filename}:{line}:{column}",
                 f"{indent} |",
@@ -109,25 +124,25 @@ class Diagnostic:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON. Lines and columns count from 1; the end column is one past the last character."""
-        place: dict[str, Any] = {}
-        if self.source is not None and self.span is not None:
-            line, column = self.source.position(self.span.start)
-            end_line, end_column = self.source.position(self.span.stop)
-            place = {
-                "file": self.source.filename,
-                "line": line,
-                "column": column,
-                "end_line": end_line,
-                "end_column": end_column,
-            }
+        file = {"file": self.source.filename} if self.source is not None else {}
+        fix = {**self._place(self.fix.span), "text": self.fix.text} if self.fix is not None else None
         return {
             "code": self.code,
             "severity": self.severity.value,
             "message": self.message,
             "label": self.label,
             "help": self.help,
-            **place,
+            **file,
+            **self._place(self.span),
+            "fix": fix,
         }
+
+    def _place(self, span: Span | None) -> dict[str, int]:
+        if self.source is None or span is None:
+            return {}
+        line, column = self.source.position(span.start)
+        end_line, end_column = self.source.position(span.stop)
+        return {"line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
 def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
@@ -139,6 +154,12 @@ def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
     stop = min(start + width, last)
     before = "..." * (first > 0) + _printable(line[first:start])
     return before, _printable(line[start:stop]), _printable(line[stop:last]) + "..." * (last < len(line))
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
 def _short(text: str) -> str:
@@ -160,6 +181,27 @@ def in_text_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 def render(diagnostics: Iterable[Diagnostic]) -> str:
     """All of them for human readers, a blank line between each two."""
     return "\n\n".join(str(diagnostic) for diagnostic in diagnostics)
+
+
+def render_github(diagnostics: Iterable[Diagnostic]) -> str:
+    """All of them as workflow commands, which GitHub shows beside the lines of a pull request."""
+    return "\n".join(map(_annotation, diagnostics))
+
+
+def _annotation(diagnostic: Diagnostic) -> str:
+    data = diagnostic.to_dict()
+    names = {"file": "file", "line": "line", "column": "col", "end_line": "endLine", "end_column": "endColumn"}
+    properties = [f"{names[key]}={_escape(str(data[key]), ':,')}" for key in names if key in data]
+    properties.append(f"title={_escape(f'{diagnostic.code}: {TITLES[diagnostic.code]}', ':,')}")
+    parts = (diagnostic.message, diagnostic.label, f"help: {diagnostic.help}" if diagnostic.help else None)
+    message = "\n".join(_short(part) for part in parts if part)
+    return f"::{diagnostic.severity.value} {','.join(properties)}::{_escape(message)}"
+
+
+def _escape(text: str, separators: str = "") -> str:
+    for character in "%\r\n" + separators:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
 
 
 class DiagnosticError(EcadError):
@@ -188,5 +230,12 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     """Help that names the closest candidate, if one is close."""
+    return correction(word, candidates, None)[0]
+
+
+def correction(word: str, candidates: Iterable[str], span: Span | None) -> tuple[str | None, Fix | None]:
+    """Help that names the closest candidate, if one is close, and the fix that writes it where the word stands."""
     match = closest(word, candidates)
-    return f"did you mean `{match}`?" if match else None
+    if match is None:
+        return None, None
+    return f"did you mean `{match}`?", Fix(span, match) if span is not None else None

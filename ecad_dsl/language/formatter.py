@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from ecad_dsl.language import tree
 
 WIDTH = 100
 """Longer statements are continued on the next line, where the language allows it."""
+
+Part: TypeAlias = tree.Range | tree.Every | tree.StepSelector | tree.BlockTerm
 
 _INDENT = " " * 4
 _BREAK = re.compile(r"(?<=,) |(?<= and) ")
@@ -31,6 +34,22 @@ def format(program: tree.Program) -> str:
 def format_statement(statement: tree.Statement) -> str:
     """One statement on one line, without its comments."""
     return " ".join(_chunks(statement))
+
+
+def format_part(node: Part) -> str:
+    """The canonical text of a part of a statement."""
+    match node:
+        case tree.Range():
+            return _range(node)
+        case tree.Every():
+            offset = f" offset {node.offset}" if node.offset else ""
+            return f"every {_counted(node.period, 'step')}{offset}"
+        case (
+            tree.StepRange() | tree.FirstSteps() | tree.LastSteps() | tree.EvenSteps() | tree.OddSteps() | tree.FromTo()
+        ):
+            return _steps(node)
+        case _:
+            return _block_term(node)
 
 
 def _add_comments(lines: list[str], comments: Iterable[str]) -> None:
@@ -78,8 +97,7 @@ def _clauses(rule: tree.Rule) -> Iterable[str]:
     if rule.blocks is not None:
         yield f"in {_blocks(rule.blocks)}"
     if rule.every is not None:
-        offset = f" offset {rule.every.offset}" if rule.every.offset else ""
-        yield f"every {_counted(rule.every.period, 'step')}{offset}"
+        yield format_part(rule.every)
     if isinstance(rule.steps, tree.FromTo):
         yield _steps(rule.steps)
     elif rule.steps is not None:

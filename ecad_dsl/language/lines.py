@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from ecad_dsl.language.text import Span
+from ecad_dsl.language.diagnostics import Fix
+from ecad_dsl.language.text import Source, Span
 from ecad_dsl.language.tree import CLAUSE_WORDS, STATEMENT_WORDS
 
 INDENT = 4
@@ -21,6 +22,7 @@ INDENT = 4
 # Everything up to a `#` that is not inside quotes; an unclosed quote reaches to the end of the line.
 _CODE = re.compile(r'(?:[^"#]|"(?:[^"\\]|\\.)*(?:"|\\?$))*')
 _FIRST_WORD = re.compile(r"\s*([a-z_][a-z0-9_.-]*)")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _OPEN_END = re.compile(r"(?:,|(?<![\w.-])and)\Z")
 
 
@@ -92,6 +94,20 @@ def logical_lines(text: str) -> tuple[list[Logical], list[str]]:
             statements.append(Logical([line], gap))
             gap = []
     return statements, gap
+
+
+def removal(source: Source | None, span: Span | None) -> Fix | None:
+    """The edit that takes the statement in a span out: its lines, but for the comments on them, which stay."""
+    if source is None or span is None:
+        return None
+    start = source.text.rfind("\n", 0, span.start) + 1
+    stop = source.text.find("\n", span.stop) + 1 or len(source.text)
+    kept = []
+    for raw in _LINE.findall(source.text[start:stop]):
+        comment = next(_physical_lines(raw)).comment
+        if comment is not None:
+            kept.append(raw[raw.rindex(comment) :])
+    return Fix(Span(start, stop), "".join(kept))
 
 
 def _continues(before: str, code: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any, NoReturn
@@ -9,17 +11,20 @@ from typing import Any, NoReturn
 from ecad_dsl.language import tree
 from ecad_dsl.language.build import Builder, MistakeError
 from ecad_dsl.language.diagnostics import Diagnostic, ScheduleSyntaxError, Severity
-from ecad_dsl.language.lines import Logical, logical_lines
+from ecad_dsl.language.lines import Line, Logical, logical_lines
 from ecad_dsl.language.mistakes import unexpected_character, unexpected_token
 from ecad_dsl.language.text import Source, Span
 
 MAX_BYTES = 1 << 20
 MAX_RULES = 10_000
 MAX_MISTAKES = 100
-"""A text with more mistakes than this is no program; the rest of it is not read."""
+"""A text with more mistakes of form than this is no program; the rest of it is not read."""
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _ACTIONS = tuple(action.value for action in tree.Action)
+_CLAUSE = re.compile(r"(?<![\w.-])(?:in|every|at|from)(?![\w.-])")
+"""Where a rule can be understood again after a mistake."""
+_BINDING = re.compile(r"\s*(?:let\s+([\w.-]+)|(?:[\w.-]+\s+)?([\w.-]+)\s*=)")
 
 
 def parse(text: str | bytes, filename: str = "<text>") -> tree.Program:
@@ -28,23 +33,36 @@ def parse(text: str | bytes, filename: str = "<text>") -> tree.Program:
     Raises:
         ScheduleSyntaxError: the text is not a program; the error holds the mistakes of every line.
     """
-    source = _source(text, filename)
-    lines, below = logical_lines(source.text)
-    _check_rules(lines, source)
+    program, found = recover(text, filename)
+    if found:
+        raise ScheduleSyntaxError(found)
+    return program
+
+
+def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, list[Diagnostic]]:
+    """The statements of a text that could be read, and the mistakes in the form of the others, in order."""
+    try:
+        source = _source(text, filename)
+        lines, below = logical_lines(source.text)
+        _check_rules(lines, source)
+    except ScheduleSyntaxError as error:
+        return tree.Program(), list(error.diagnostics)
     statements: list[tree.Statement] = []
+    broken: set[str] = set()
     found: list[Diagnostic] = []
-    for line in lines:
+    for index, line in enumerate(lines):
         try:
             statements.append(_statement(line, source))
         except MistakeError as mistake:
-            found.append(mistake.diagnostic)
+            found += _mistakes(mistake.diagnostic, line, lines[index - 1] if index else None, source)
+            if name := _BINDING.match(line.text):
+                broken.add((name[1] or name[2]).lower())
         if len(found) > MAX_MISTAKES:
-            rest = "the rest of the text was not read"
-            found[-1] = Diagnostic("E114", Severity.ERROR, f"more than {MAX_MISTAKES} mistakes; {rest}")
+            message = f"more than {MAX_MISTAKES} mistakes; the rest of the text was not read"
+            found[MAX_MISTAKES:] = [Diagnostic("E114", Severity.ERROR, message, source=source)]
             break
-    if found:
-        raise ScheduleSyntaxError(found)
-    return tree.Program(tuple(statements), below=tuple(below), source=source)
+    program = tree.Program(tuple(statements), below=tuple(below), source=source, broken=frozenset(broken))
+    return program, found
 
 
 def _source(text: str | bytes, filename: str) -> Source:
@@ -105,6 +123,54 @@ def _lark() -> Any:
 
     grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark").read_text(encoding="utf-8")
     return Lark(grammar, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+
+
+def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
+    """The first mistake of a statement, and those that show in the later clauses of a rule."""
+    found = [_with_sure_fix(first, line, above)]
+    while line.first_word in _ACTIONS and len(found) <= MAX_MISTAKES:
+        place = found[-1].span
+        clause = _CLAUSE.search(line.text, place.stop - line.start) if place is not None else None
+        if clause is None:
+            break
+        # The clause alone, as of a rule that is right up to there; its offsets still lead into the source.
+        lead = f"{tree.Action.CACHE.value} all "
+        line = Logical([Line(line.start + clause.start() - len(lead), lead + line.text[clause.start() :], None)])
+        try:
+            _statement(line, source)
+        except MistakeError as mistake:
+            found.append(_with_sure_fix(mistake.diagnostic, line, above))
+        else:
+            break
+    return found
+
+
+def _with_sure_fix(mistake: Diagnostic, line: Logical, above: Logical | None) -> Diagnostic:
+    """Without its fix, unless the statement is understood beyond the place of the mistake with it."""
+    fix = mistake.fix
+    if fix is None or mistake.span is None:
+        return mistake
+    if mistake.code == "E112":
+        helps = above is not None and above.first_word in (*_ACTIONS, "let")
+    else:
+        rest = line.text[max(fix.span.stop, mistake.span.stop) - line.start :]
+        text = line.text[: fix.span.start - line.start] + fix.text + line.text[fix.span.stop - line.start :]
+        stop = _understood(text)
+        helps = stop is None or stop >= len(text) - len(rest)
+    return mistake if helps else replace(mistake, fix=None)
+
+
+def _understood(text: str) -> int | None:
+    """How far a statement has the form of one; None for to its end."""
+    from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+    try:
+        _lark().parse(text)
+    except UnexpectedToken as error:
+        return len(text) if error.token.type == "$END" else int(error.token.start_pos)
+    except UnexpectedCharacters as error:
+        return int(error.pos_in_stream)
+    return None
 
 
 def _statement(line: Logical, source: Source) -> tree.Statement:

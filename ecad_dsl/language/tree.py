@@ -349,6 +349,8 @@ class Program:
     """Comment lines after the last statement, as in :attr:`Statement.above`."""
     source: Source | None = field(default=None, compare=False, repr=False)
     """The text that the program was parsed from."""
+    broken: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Names that statements bind which could not be read; there are none but in what is left of a faulty text."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:

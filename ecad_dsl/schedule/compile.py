@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ecad_dsl.language import tree
@@ -121,7 +122,9 @@ def _is_periodic(every: tree.Every, resolver: Resolver) -> bool:
     elif every.offset >= every.period:
         message = f"the offset {every.offset} reaches beyond the period of {every.period}"
         label = f"offsets run from 0 to {every.period - 1}"
-        resolver.error("E211", message, every.span, label, f"write offset {every.offset % every.period}")
+        within = replace(every, offset=every.offset % every.period)
+        help_, fix = resolver.rewritten(within, every.span)
+        resolver.error("E211", message, every.span, label, help_, fix=fix)
     else:
         return True
     return False

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import lcm
 from typing import NamedTuple
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, Severity, in_text_order
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, in_text_order
+from ecad_dsl.language.formatter import format_part
+from ecad_dsl.language.lines import removal
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import Stroke, strokes
@@ -167,18 +170,23 @@ class _Linter:
         self._rules = program.rules
         self._lets = [statement for statement in program.statements if isinstance(statement, tree.Let)]
 
-    def _warn(self, code: str, message: str, span: Span | None, label: str | None, help_: str) -> None:
-        self.found.append(Diagnostic(code, Severity.WARNING, message, span, label, help_, self._program.source))
+    def _warn(
+        self, code: str, message: str, span: Span | None, label: str | None, help_: str, *, fix: Fix | None = None
+    ) -> None:
+        self.found.append(Diagnostic(code, Severity.WARNING, message, span, label, help_, self._program.source, fix))
 
     def report_unused_lets(self) -> None:
         used = {name for rule in self._program.rules for name in names_in(rule.components, rule.blocks, rule.steps)}
+        referred = {name for let in self._lets for name in names_in(let.value)}
         # A binding stands above its use: upwards, every use of a name is met before its binding.
         for let in reversed(self._lets):
             if let.name in used:
                 used.update(names_in(let.value))
             else:
                 span = let.name_span or let.span
-                self._warn("W308", f"no rule uses `{let.name}`", span, None, "leave the line out")
+                # Names without use that refer to this one go first.
+                fix = removal(self._program.source, let.span) if let.name not in referred else None
+                self._warn("W308", f"no rule uses `{let.name}`", span, None, "leave the line out", fix=fix)
 
     def report_step_0(self, rules: Iterable[tree.Rule]) -> None:
         meanings: dict[str, object] = {}
@@ -198,19 +206,45 @@ class _Linter:
             if rule.every is not None:
                 help_ += "; mind that `every` counts from the first step selected"
             message = "reuse is written for step 0, which is always recomputed"
-            self._warn("W307", message, place.span, "nothing is kept yet", help_)
+            self._warn("W307", message, place.span, "nothing is kept yet", help_, fix=self._without_0(rule))
+
+    def _without_0(self, rule: tree.Rule) -> Fix | None:
+        """The edit that leaves step 0 out of a rule, if all other steps at which it is due stay so."""
+        source, selector = self._program.source, rule.steps
+        if source is None or selector is None or selector.span is None or rule.action is not tree.Action.REUSE:
+            return None
+        # `every` counts from the first step selected, which has to be one that was due.
+        period = rule.every.period if rule.every is not None else 1
+        part: tree.StepSelector | None = None
+        match selector:
+            case tree.FirstSteps(count=count) if period < count:
+                part = tree.StepRange((tree.Range(period, count - 1),))
+            case tree.FromTo(start=0, stop=None) if period < (self._program.steps or 0):
+                part = tree.FromTo(period)
+            case tree.FromTo(stop=int(stop)) if period <= stop:
+                part = tree.FromTo(period, stop)
+            case tree.StepRange(items=items) if rule.every is None or len(items) == 1:
+                part = _without_item_0(items, period)
+        if part is None or "\n" in source.text[slice(*selector.span)]:
+            return None
+        return Fix(selector.span, format_part(part))
 
     def report_idle(self, idle: Sequence[_Fate]) -> None:
         help_ = "leave it out"
         if len(idle) > 1:
             # Of two rules that say the same, each changes nothing while the other is there.
             help_ += ", and check again before you leave out another"
+        # Those that never show may go together. On another model or number of steps they may do something.
+        sure = {fate.number for fate in idle if not fate.shows} or {fate.number for fate in idle[:1]}
+        if self._program.model is None or self._program.steps is None:
+            sure = set()
         for fate in idle:
+            fix = removal(self._program.source, fate.rule.span) if fate.number in sure else None
             if fate.paints and not fate.shows:
                 message = f"the rule is wholly overwritten by {self._places(fate.overwritten_by)}"
-                self._warn("W306", message, fate.rule.span, None, help_)
+                self._warn("W306", message, fate.rule.span, None, help_, fix=fix)
             else:
-                self._warn("W305", "the rule changes nothing", fate.rule.span, self._why_idle(fate), help_)
+                self._warn("W305", "the rule changes nothing", fate.rule.span, self._why_idle(fate), help_, fix=fix)
 
     def _why_idle(self, fate: _Fate) -> str:
         if fate.never_due:
@@ -266,6 +300,18 @@ def _place_of_0(selector: object) -> tree.Node | None:
             return selector
         case _:
             return None
+
+
+def _without_item_0(items: Sequence[tree.Range], period: int) -> tree.StepRange | None:
+    kept = []
+    for item in items:
+        if item.first == 0 and isinstance(item.last, int):
+            first = lcm(item.by, period)
+            if first <= item.last:
+                kept.append(tree.Range(first, item.last, 1 if first == item.last else item.by))
+        else:
+            kept.append(item)
+    return tree.StepRange(tuple(kept)) if kept else None
 
 
 def _listed(words: Sequence[str]) -> str:

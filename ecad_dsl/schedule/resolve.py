@@ -7,17 +7,19 @@ number of steps it still finds a block that does not exist.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, Severity, did_you_mean
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, closest, correction, did_you_mean
+from ecad_dsl.language.formatter import Part, format_part
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ROLES, ModelSpec, load_spec, spec_names
 
 Selector: TypeAlias = tree.Components | tuple[tree.BlockTerm, ...] | tree.StepSelector
+_Counted: TypeAlias = tree.FirstBlocks | tree.LastBlocks | tree.FirstSteps | tree.LastSteps
 _NOTHING = range(0)
 
 
@@ -62,7 +64,8 @@ class Resolver:
         self._portable = program.model is None
         self._step_axis = _Axis("step", "there is", "E204", steps, self._portable and program.steps is None)
         self._block_axes: dict[str | None, _Axis] = {}
-        self._bound: dict[str, _Bound] = {}
+        # A statement that could not be read binds its name to what nobody knows.
+        self._bound = {name: _Bound("nothing", 0, (), lenient=True, silent=True) for name in program.broken}
         self._lets = {s.name: s for s in program.statements if isinstance(s, tree.Let)}
 
     def begin(self) -> None:
@@ -71,16 +74,30 @@ class Resolver:
         self.silent = False
 
     def error(
-        self, code: str, message: str, span: Span | None, label: str | None = None, help_: str | None = None
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        label: str | None = None,
+        help_: str | None = None,
+        *,
+        fix: Fix | None = None,
     ) -> None:
         self.silent = True
-        self.found.append(Diagnostic(code, Severity.ERROR, message, span, label, help_, self._source))
+        self.found.append(Diagnostic(code, Severity.ERROR, message, span, label, help_, self._source, fix))
 
     def warn(
         self, code: str, message: str, span: Span | None, label: str | None = None, help_: str | None = None
     ) -> None:
         self.silent = True
         self.found.append(Diagnostic(code, Severity.WARNING, message, span, label, help_, self._source))
+
+    def rewritten(self, node: Part, span: Span | None) -> tuple[str, Fix | None]:
+        """Help that says to write a part of a statement like this, and the fix that does."""
+        text = format_part(node)
+        # A comment may stand between two lines.
+        is_sure = self._source is not None and span is not None and "\n" not in self._source.text[slice(*span)]
+        return f"write {text}", Fix(span, text) if is_sure and span is not None else None
 
     # Names.
 
@@ -130,10 +147,11 @@ class Resolver:
 
     def _unknown_name(self, name: str, span: Span | None) -> None:
         if name in self._lets:
-            help_ = f"move `let {name}` above its first use"
-            self.error("E206", f"`{name}` is used before it is bound", span, None, help_)
+            message = f"`{name}` is used before it is bound"
+            self.error("E206", message, span, None, f"move `let {name}` above its first use")
         else:
-            self.error("E206", f"no `let` binds `{name}`", span, None, did_you_mean(name, self._lets))
+            help_, fix = correction(name, self._lets, span)
+            self.error("E206", f"no `let` binds `{name}`", span, None, help_, fix=fix)
 
     # Components.
 
@@ -159,13 +177,15 @@ class Resolver:
 
     def _foreign_component(self, name: str, span: Span | None) -> int:
         """A name in the place of a component that the model, if there is one, does not have."""
-        if name in self._lets:
+        if name in self._lets or name in self._bound:
             bound = self._look_up(name, span, "components")
             return bound.bits if bound else 0
         if self._spec is not None:
             title, names = self._spec.title, ", ".join(self._spec.component_names)
-            help_ = did_you_mean(name, (*self._spec.names, *self._lets))
-            self.error("E202", f"{title} has no component `{name}`", span, f"its components are {names}", help_)
+            help_, fix = correction(name, (*self._spec.names, *self._lets), span)
+            self.error(
+                "E202", f"{title} has no component `{name}`", span, f"its components are {names}", help_, fix=fix
+            )
         elif name not in _shipped_names():
             help_ = did_you_mean(name, (*_shipped_names(), *self._lets))
             self.warn("W304", f"no model known by name has a component `{name}`", span, None, help_)
@@ -194,10 +214,10 @@ class Resolver:
         match term:
             case tree.BlockRange(items=items):
                 chosen = [self._range(item, axis) for item in items]
-            case tree.FirstBlocks(count=count):
-                chosen = [self._first(count, axis, term.span)]
-            case tree.LastBlocks(count=count):
-                chosen = [self._last(count, axis, term.span)]
+            case tree.FirstBlocks():
+                chosen = [self._first(term, axis)]
+            case tree.LastBlocks():
+                chosen = [self._last(term, axis)]
             case tree.EvenBlocks():
                 chosen = [self._alternate(0, axis)]
             case tree.OddBlocks():
@@ -223,8 +243,9 @@ class Resolver:
         stacks = [stack.name for stack in spec.stacks]
         message = f"{spec.title} has no stack `{term.stack}`"
         label = f"its stack is {stacks[0]}" if len(stacks) == 1 else f"its stacks are {', '.join(stacks)}"
-        help_ = did_you_mean(term.stack or "", stacks)
-        self.error("E205", message, term.span, label, help_)
+        match = closest(term.stack or "", stacks)
+        help_, fix = self.rewritten(replace(term, stack=match), term.span) if match else (None, None)
+        self.error("E205", message, term.span, label, help_, fix=fix)
 
     # Steps.
 
@@ -243,10 +264,10 @@ class Resolver:
                 return sorted(set(chain.from_iterable([self._range(item, axis) for item in items])))
             case tree.FromTo():
                 return self._from_to(selector, axis)
-            case tree.FirstSteps(count=count):
-                return self._first(count, axis, selector.span)
-            case tree.LastSteps(count=count):
-                return self._last(count, axis, selector.span)
+            case tree.FirstSteps():
+                return self._first(selector, axis)
+            case tree.LastSteps():
+                return self._last(selector, axis)
             case tree.EvenSteps():
                 return self._alternate(0, axis)
             case tree.OddSteps():
@@ -260,42 +281,53 @@ class Resolver:
             # An open end reaches the last step, and never makes a start beyond it run backwards.
             stop = tree.Percent(100) if isinstance(start, tree.Percent) else max(_as_int(start), (axis.count or 1) - 1)
         assert stop is not None
-        return self._range(tree.Range(start, stop, span=node.span), axis)
+        return self._range(tree.Range(start, stop, span=node.span), axis, node)
 
     # Ranges.
 
-    def _range(self, item: tree.Range, axis: _Axis) -> range:
-        """The indices of one item, inside what there is."""
+    def _range(self, item: tree.Range, axis: _Axis, written: tree.FromTo | None = None) -> range:
+        """The indices of one item, inside what there is. It may be written as `from ... to ...`."""
         first, last = item.first, item.last
         if item.by < 1:
             self.error("E213", "`by 0` never moves on", item.span, None, "leave it out, or write `by 1` or more")
         elif isinstance(first, int) and isinstance(last, int):
-            return self._numbers(first, last, item, axis)
+            return self._numbers(first, last, item, axis, written or item)
         elif isinstance(first, tree.Percent) and isinstance(last, tree.Percent):
-            return self._share(first, last, item, axis)
+            return self._share(first, last, item, axis, written or item)
         else:
             message = f"{first} and {last} do not mix in one range"
             self.error("E210", message, item.span, None, "write two numbers, or two percentages")
         return _NOTHING
 
-    def _numbers(self, first: int, last: int, item: tree.Range, axis: _Axis) -> range:
+    def _numbers(
+        self, first: int, last: int, item: tree.Range, axis: _Axis, written: tree.Range | tree.FromTo
+    ) -> range:
         if first > last:
-            self._backwards(item)
+            self._backwards(first, last, written)
             return _NOTHING
         if axis.count is None:
             return _NOTHING
         if last >= axis.count:
-            self._beyond(first, last, item.span, axis)
+            self._beyond(first, last, written, axis)
             last = axis.count - 1
         return range(first, last + 1, item.by)
 
-    def _share(self, first: tree.Percent, last: tree.Percent, item: tree.Range, axis: _Axis) -> range:
+    def _share(
+        self,
+        first: tree.Percent,
+        last: tree.Percent,
+        item: tree.Range,
+        axis: _Axis,
+        written: tree.Range | tree.FromTo,
+    ) -> range:
         self.lenient = True
         if max(first.value, last.value) > 100:
-            self.error("E212", "percentages run from 0 to 100", item.span)
+            within = _between(written, first, tree.Percent(100)) if first.value <= 100 else None
+            help_, fix = self.rewritten(within, item.span) if within else (None, None)
+            self.error("E212", "percentages run from 0 to 100", item.span, None, help_, fix=fix)
             return _NOTHING
         if first.value > last.value:
-            self._backwards(item)
+            self._backwards(first, last, written)
             return _NOTHING
         if axis.count is None:
             return _NOTHING
@@ -306,28 +338,31 @@ class Resolver:
         stop = (2 * over * axis.count - 100 * under) // (200 * under) + 1
         return range(start, stop, item.by)
 
-    def _backwards(self, item: tree.Range) -> None:
-        message = f"the range runs backwards, from {item.first} to {item.last}"
-        self.error("E209", message, item.span, None, f"the smaller comes first: {item.last} to {item.first}")
+    def _backwards(self, first: tree.Bound, last: tree.Bound, written: tree.Range | tree.FromTo) -> None:
+        message = f"the range runs backwards, from {first} to {last}"
+        help_, fix = self.rewritten(_between(written, last, first), written.span)
+        self.error("E209", message, written.span, None, f"the smaller comes first: {help_}", fix=fix)
 
-    def _beyond(self, first: int, last: int, span: Span | None, axis: _Axis) -> None:
+    def _beyond(self, first: int, last: int, written: tree.Range | tree.FromTo, axis: _Axis) -> None:
         message = f"{axis.owner} no {axis.noun} {last}"
         if axis.lenient:
-            self.warn("W303", message, span, axis.extent)
+            self.warn("W303", message, written.span, axis.extent)
             return
         final = (axis.count or 0) - 1
-        inside = None if first > final else f"write {first}-{final}" if first < final else f"write {final}"
-        self.error(axis.code, message, span, axis.extent, inside)
+        within = _between(written, first, final) if first <= final else None
+        help_, fix = self.rewritten(within, written.span) if within else (None, None)
+        self.error(axis.code, message, written.span, axis.extent, help_, fix=fix)
 
-    def _first(self, count: int, axis: _Axis, span: Span | None) -> range:
-        return range(self._counted(count, axis, span))
+    def _first(self, node: tree.FirstBlocks | tree.FirstSteps, axis: _Axis) -> range:
+        return range(self._counted(node, axis))
 
-    def _last(self, count: int, axis: _Axis, span: Span | None) -> range:
+    def _last(self, node: tree.LastBlocks | tree.LastSteps, axis: _Axis) -> range:
         total = axis.count or 0
-        return range(total - self._counted(count, axis, span), total)
+        return range(total - self._counted(node, axis), total)
 
-    def _counted(self, count: int, axis: _Axis, span: Span | None) -> int:
-        """``count``, or as many as there are."""
+    def _counted(self, node: _Counted, axis: _Axis) -> int:
+        """As many as the node says, or as there are."""
+        count, span = node.count, node.span
         if count < 1:
             self.error("E213", f"0 {axis.noun}s are none", span, None, "write 1 or more, or leave the rule out")
             return 0
@@ -337,12 +372,21 @@ class Resolver:
         if axis.lenient:
             self.warn("W303", message, span)
         else:
-            self.error(axis.code, message, span, None, f"write {axis.count} or less")
+            _, fix = self.rewritten(replace(node, count=axis.count), span)
+            self.error(axis.code, message, span, None, f"write {axis.count} or less", fix=fix)
         return axis.count
 
     def _alternate(self, first: int, axis: _Axis) -> range:
         self.lenient = True
         return range(first, axis.count or 0, 2)
+
+
+def _between(node: tree.Range | tree.FromTo, first: tree.Bound, last: tree.Bound) -> tree.Range | tree.FromTo:
+    """The same with other bounds."""
+    if isinstance(node, tree.Range):
+        return replace(node, first=first, last=last, by=1 if first == last else node.by)
+    start = None if node.start is None else first
+    return replace(node, start=start, stop=None if node.stop is None else last)
 
 
 def names_in(*parts: object) -> Iterator[str]:

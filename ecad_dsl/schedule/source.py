@@ -23,10 +23,18 @@ def load(path: str | PathLike[str]) -> tree.Program:
         EcadError: the file cannot be read, or holds masks.
         ScheduleSyntaxError: it holds no program.
     """
+    return parse(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | PathLike[str]) -> bytes:
+    """What is in a program's file; of one that is too large for a program only so much that the parser will refuse it.
+
+    Raises:
+        EcadError: the file cannot be read, or holds masks.
+    """
     if holds_masks(path):
         raise EcadError(f"{path} holds masks, not a program; `ecad show` and `ecad compile` read it")
-    # One byte more than allowed is enough for the parser to refuse it.
-    return parse(read_start(path, MAX_BYTES + 1), str(path))
+    return read_start(path, MAX_BYTES + 1)
 
 
 def format(program: tree.Program) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, Severity, did_you_mean
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, correction
+from ecad_dsl.language.lines import removal
 from ecad_dsl.language.parser import MAX_RULES
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec, load_spec, spec_names
@@ -45,17 +46,25 @@ class _Settling:
         return self._target
 
     def _error(
-        self, code: str, message: str, span: Span | None = None, *, label: str | None = None, help_: str | None = None
+        self,
+        code: str,
+        message: str,
+        span: Span | None = None,
+        *,
+        label: str | None = None,
+        help_: str | None = None,
+        fix: Fix | None = None,
     ) -> None:
         source = self._program.source
-        self._target.found.append(Diagnostic(code, Severity.ERROR, message, span, label, help_, source))
+        self._target.found.append(Diagnostic(code, Severity.ERROR, message, span, label, help_, source, fix))
 
     def _only(self, kind: type[_S]) -> _S | None:
         """The statement of this kind, of which a program may have one."""
         statements = [s for s in self._program.statements if isinstance(s, kind)]
         for other in statements[1:]:
             message = f"the program says its {kind.__name__.lower()} twice"
-            self._error("E219", message, other.span, help_="leave out one of the two")
+            fix = removal(self._program.source, other.span) if other == statements[0] else None
+            self._error("E219", message, other.span, help_="leave out one of the two", fix=fix)
         return statements[0] if statements else None
 
     def _model(self, model: str | ModelSpec | None, statement: tree.Model | None) -> ModelSpec | None:
@@ -75,7 +84,8 @@ class _Settling:
         if name in spec_names():
             return load_spec(name)
         label = f"the models are {', '.join(spec_names())}"
-        self._error("E201", f"there is no model `{name}`", span, label=label, help_=did_you_mean(name, spec_names()))
+        help_, fix = correction(name, spec_names(), span)
+        self._error("E201", f"there is no model `{name}`", span, label=label, help_=help_, fix=fix)
         return None
 
     def _steps(self, asked: int | None, statement: tree.Steps | None) -> int | None:

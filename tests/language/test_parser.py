@@ -237,6 +237,7 @@ def test_diagnostics_as_data() -> None:
         "column": 11,
         "end_line": 2,
         "end_column": 15,
+        "fix": {"line": 2, "column": 11, "end_line": 2, "end_column": 15, "text": "every"},
     }
 
 
