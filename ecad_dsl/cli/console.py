@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ecad_dsl.language import Program
+    from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
 
 out = Console(highlight=False)
@@ -48,13 +49,19 @@ def read(file: str) -> Program:
 
 
 def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
-    """The program in a file, compiled. A portable program falls on the reference model's side: model and 20 steps."""
-    from ecad_dsl.models import load_spec
+    """The program in a file, compiled for what :func:`settle` finds."""
     from ecad_dsl.schedule import compile
 
     program = read(file)
+    return compile(program, *settle(program, model, steps))
+
+
+def settle(program: Program, model: str | None, steps: int | None) -> tuple[ModelSpec, int | None]:
+    """What a program is seen on. A portable program falls on the reference model's side: model and 20 steps."""
+    from ecad_dsl.models import load_spec
+
     spec = load_spec(model or program.model or "reference")
-    return compile(program, spec, steps or program.steps or spec.inputs.get("steps"))
+    return spec, steps or program.steps or spec.inputs.get("steps")
 
 
 def print_json(value: Any) -> None:

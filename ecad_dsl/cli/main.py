@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ecad_dsl.cli import compare, demo, evolve, generate, schedules
+from ecad_dsl.cli import compare, demo, evolve, generate, reading, schedules
 from ecad_dsl.cli.console import WRONG_USE, err
 from ecad_dsl.errors import EcadError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (schedules, generate, evolve, compare, demo):
+for group in (schedules, reading, generate, evolve, compare, demo):
     group.register(app)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -54,11 +54,7 @@ class Schedule:
 
     def counts(self, stack: Stack) -> list[list[int]]:
         """How many components of each block are recomputed at each step: [blocks][steps]."""
-        size, offset = len(stack.components), self.spec.offsets[stack.name]
-        block = (1 << size) - 1
-        return [
-            [(row >> (offset + index * size) & block).bit_count() for row in self.rows] for index in range(stack.blocks)
-        ]
+        return block_counts(self.rows, self.spec, stack)
 
     @cached_property
     def masks(self) -> Mapping[str, torch.Tensor]:
@@ -97,3 +93,10 @@ class Schedule:
             for step, bits in enumerate(mask.reshape(len(rows), -1).tolist()):
                 rows[step] |= sum(1 << i for i, bit in enumerate(bits) if bit) << offset
         return cls(spec, tuple(rows))
+
+
+def block_counts(rows: Sequence[int], spec: ModelSpec, stack: Stack) -> list[list[int]]:
+    """How many components of each block are among the cells of each row: [blocks][rows]."""
+    size, offset = len(stack.components), spec.offsets[stack.name]
+    block = (1 << size) - 1
+    return [[(row >> (offset + index * size) & block).bit_count() for row in rows] for index in range(stack.blocks)]
