@@ -130,7 +130,8 @@ def _replaced(before: Sequence[tree.Rule | tree.Let], after: Sequence[tree.Rule 
 def _is_edit(before: tree.Rule | tree.Let, after: tree.Rule | tree.Let) -> bool:
     if isinstance(before, tree.Let) or isinstance(after, tree.Let):
         return isinstance(before, tree.Let) and isinstance(after, tree.Let) and before.name == after.name
-    return sum(getattr(before, clause) != getattr(after, clause) for clause in _CLAUSES) == 1
+    differing = [clause for clause in _CLAUSES if getattr(before, clause) != getattr(after, clause)]
+    return len(differing) == 1
 
 
 _CLAUSES = ("action", "components", "blocks", "every", "steps")

@@ -89,21 +89,22 @@ def read(text: str, spec: ModelSpec, steps: int) -> tuple[set[Cell], set[Cell]]:
 def meant(rule: Rule, interpreter: Interpreter) -> tuple[set[Cell], set[Cell]]:
     """The cells that a rule recomputes, and those that it reuses at a step other than 0."""
     chosen = sorted(interpreter.chosen_steps(rule.steps))
-    recomputed: set[Cell] = set()
-    reused: set[Cell] = set()
-    for cell in [
-        (step, stack.name, block, component.name)
-        for step in chosen
+    row = [
+        (stack.name, block, component.name)
         for stack in interpreter.spec.stacks
         for block in range(stack.blocks)
         for component in stack.components
-    ]:
-        if interpreter.covers(rule, cell):
-            none, one = set[Cell](), {cell}
-            interpreter.paint(rule, chosen, cell, none)
-            interpreter.paint(rule, chosen, cell, one)
-            if none == one:
-                (recomputed if one else reused).add(cell)
+        if interpreter.covers(rule, (0, stack.name, block, component.name))
+    ]
+    recomputed: set[Cell] = set()
+    reused: set[Cell] = set()
+    for step in chosen if row else ():
+        cell = (step, *row[0])
+        none, one = set[Cell](), {cell}
+        interpreter.paint(rule, chosen, cell, none)
+        interpreter.paint(rule, chosen, cell, one)
+        if none == one:
+            (recomputed if one else reused).update((step, *other) for other in row)
     return recomputed, {cell for cell in reused if cell[0] > 0}
 
 
