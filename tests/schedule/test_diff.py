@@ -26,7 +26,7 @@ def changes(a: str, b: str) -> list[str]:
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_a_rule_diff_holds_both_programs_in_order(data: st.DataObject) -> None:
     a = data.draw(programs_for(SMALL, 5))
     b = data.draw(st.one_of(programs_for(SMALL, 5), st.permutations(a.statements).map(lambda s: type(a)(tuple(s)))))
@@ -82,7 +82,7 @@ def test_what_becomes_of_a_rule(a: str, b: str, expected: list[str]) -> None:
 
 
 @given(programs_for(SMALL, 5), programs_for(SMALL, 5))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_cells_are_counted_by_component(one, other) -> None:
     a, b = (Interpreter(program, SMALL, 5).recomputed() for program in (one, other))
     diff = CellDiff(compile(one, SMALL, 5), compile(other, SMALL, 5))
