@@ -2,57 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
 from ecad_dsl.schedule import Schedule
+from ecad_dsl.schedule.diff import CellDiff
 
 INK = "#1f2933"
 RECOMPUTE = "#d1495b"
+NEITHER, BOTH, ONLY_A, ONLY_B = "#e9ecef", "#b4bcc8", "#0072b2", "#e69f00"
+"""Colours of cells. Blue and orange, and all four by their brightness, are told apart by colour-blind readers too."""
 COLOURS = {"none": "#1f2933", "fewer steps": "#8d99ae", "baseline": "#2e86ab", "evolved": "#d1495b"}
 MARKERS = {"none": "*", "fewer steps": "s", "baseline": "o", "evolved": "D"}
 
 
+_MOST_BESIDE = 60
+"""Up to so many steps, the components of a stack are drawn side by side."""
+Cells: TypeAlias = npt.NDArray[np.uint8]
+
+
 def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
     """A panel for each component of each stack: steps to the right, blocks downwards, coloured = recompute."""
-    panels = [(stack, index) for stack in schedule.spec.stacks for index in range(len(stack.components))]
-    columns = max(len(stack.components) for stack in schedule.spec.stacks)
-    rows = len(schedule.spec.stacks)
-    heights = [stack.blocks for stack in schedule.spec.stacks]
-    width = min(12.0, max(2.4, 0.13 * schedule.steps))
-    size = (1.2 + columns * width, 1.4 + sum(min(12.0, max(1.6, 0.13 * h)) for h in heights))
-    figure = Figure(figsize=size, layout="constrained")
-    # Lines between cells would cover cells as narrow as theirs.
-    lines = {"edgecolors": "white", "linewidth": 0.4} if schedule.steps <= 100 else {}
-    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[max(1.6, 0.13 * h) for h in heights])
-    for axis in axes.flat:
-        axis.set_visible(False)
-    for stack, index in panels:
-        place = schedule.spec.stacks.index(stack)
-        axis = axes[place, index]
-        axis.set_visible(True)
-        cells = schedule.masks[stack.name][:, :, index].T
-        axis.pcolormesh(np.asarray(cells), cmap=_two_colours(), vmin=0, vmax=1, **lines)
-        axis.invert_yaxis()
-        axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
-        axis.tick_params(labelsize=7)
-        _tick_cells(axis, schedule.steps, stack.blocks)
-        if index == 0:
-            axis.set_ylabel("block", fontsize=8)
-        if place == rows - 1:
-            axis.set_xlabel("step", fontsize=8)
     total = schedule.steps * schedule.spec.cells
-    note = f"recomputed: {schedule.recomputed:,} of {total:,} cells ({schedule.recomputed / total:.1%})"
-    figure.suptitle(f"{title}\n{note}" if title else note, fontsize=10, color=INK)
+    note = f"{schedule.recomputed:,} of {total:,} cells recomputed ({schedule.recomputed / total:.1%})"
+    legend = {"reuse": NEITHER, "recompute": RECOMPUTE}
+    _cell_panels(schedule, _bits(schedule), legend, _heading(title, schedule, note), path)
+
+
+def difference_map(diff: CellDiff, path: Path, a: str = "A", b: str = "B") -> None:
+    """Panels as in :func:`heat_map`: which cells only one of two schedules recomputes. ``a`` and ``b`` name them."""
+    only_a, only_b = (sum(row.bit_count() for row in rows) for rows in (diff.only_a, diff.only_b))
+    note = f"{only_a:,} cells recomputed in A alone, {only_b:,} in B alone"
+    theirs = _bits(diff.b)
+    values = {stack: mine + 2 * theirs[stack] for stack, mine in _bits(diff.a).items()}
+    legend = {"both reuse": NEITHER, "only A recomputes": ONLY_A, "only B recomputes": ONLY_B, "both recompute": BOTH}
+    _cell_panels(diff.a, values, legend, _heading(f"A: {a}, B: {b}", diff.a, note), path)
+
+
+def _bits(schedule: Schedule) -> dict[str, Cells]:
+    return {stack: np.asarray(mask).astype(np.uint8) for stack, mask in schedule.masks.items()}
+
+
+def _heading(title: str, schedule: Schedule, note: str) -> str:
+    line = f"{schedule.spec.title}, {schedule.steps} steps: {note}"
+    return f"{title}\n{line}" if title else line
+
+
+def _cell_panels(
+    schedule: Schedule, values: Mapping[str, Cells], legend: Mapping[str, str], heading: str, path: Path
+) -> None:
+    """A panel for each component. ``values`` [steps, blocks, components] count the colours of the legend from 0."""
+    spec, steps = schedule.spec, schedule.steps
+    # Side by side, panels of many steps would be too wide for any screen.
+    columns = max(len(stack.components) for stack in spec.stacks) if steps <= _MOST_BESIDE else 1
+    rows = [stack for stack in spec.stacks for _ in range(1 if columns > 1 else len(stack.components))]
+    heights = [max(1.6, 0.13 * stack.blocks) for stack in rows]
+    width = max(2.4, 0.13 * steps) if columns > 1 else 13.0
+    figure = Figure(
+        figsize=(1.2 + columns * width, 1.6 + sum(height + 0.3 for height in heights)), layout="constrained"
+    )
+    axes = list(figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights).flat)
+    for stack in spec.stacks:
+        for index in range(columns if columns > 1 else len(stack.components)):
+            axis = axes.pop(0)
+            if index < len(stack.components):
+                _draw_cells(axis, values[stack.name][:, :, index].T, list(legend.values()))
+                axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
+                axis.set_ylabel("block" if index == 0 or columns == 1 else "", fontsize=8)
+                axis.set_xlabel("denoising step" if stack is spec.stacks[-1] or columns == 1 else "", fontsize=8)
+            else:
+                axis.set_visible(False)
+    figure.suptitle(heading, fontsize=10, color=INK)
+    swatches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=label) for label, colour in legend.items()]
+    figure.legend(handles=swatches, loc="outside lower center", ncols=len(swatches), frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def _draw_cells(axis: Axes, values: Cells, colours: list[str]) -> None:
+    """One panel: ``values`` [blocks, steps], with numbers below the middle of cells, not between them."""
+    blocks, steps = values.shape
+    # Lines between cells would cover cells as narrow as theirs, and a path for each cell would swell an SVG.
+    few = steps <= _MOST_BESIDE
+    lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.4} if few else {"rasterized": True}
+    axis.pcolormesh(values, cmap=ListedColormap(colours), vmin=0, vmax=len(colours) - 1, **lines)
+    axis.invert_yaxis()
+    axis.tick_params(labelsize=7)
+    for set_ticks, count in ((axis.set_xticks, steps), (axis.set_yticks, blocks)):
+        numbers = range(0, count, next((by for by in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count <= 12 * by), 1000))
+        set_ticks([number + 0.5 for number in numbers], [str(number) for number in numbers])
 
 
 def pareto_plot(table: pd.DataFrame, path: Path, title: str = "") -> None:
@@ -108,19 +157,6 @@ def picture_grid(rows: Sequence[tuple[str, Any]], captions: Sequence[str], path:
     for caption, axis in zip(captions, axes[0], strict=True):
         axis.set_title(fill(caption, 18), fontsize=6.5, color=INK)
     _save(figure, path)
-
-
-def _tick_cells(axis: Any, steps: int, blocks: int) -> None:
-    """Numbers below the middle of cells, not between them."""
-    for set_ticks, count in ((axis.set_xticks, steps), (axis.set_yticks, blocks)):
-        numbers = range(0, count, max(1, -(-count // 10)))
-        set_ticks([number + 0.5 for number in numbers], [str(number) for number in numbers])
-
-
-def _two_colours() -> Any:
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(["#e9ecef", RECOMPUTE])
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -91,13 +91,10 @@ class OpenSchedule:
             EcadError: the file does not fit.
         """
         from ecad_dsl.language import Program
-        from ecad_dsl.models import ModelSpec, load_spec
         from ecad_dsl.schedule import compile
 
         if isinstance(self.content, Program):
-            program = self.content
-            spec = model if isinstance(model, ModelSpec) else load_spec(model or program.model or "reference")
-            return compile(program, spec, steps or program.steps or default_steps or spec.inputs.get("steps"))
+            return compile(self.content, *settle(self.content, model, steps, default_steps))
         schedule = self.content(model)
         if steps not in (None, schedule.steps):
             raise EcadError(f"{self.file} has {schedule.steps} steps, not {steps}; leave out --steps")
@@ -118,6 +115,16 @@ def open_schedule(file: str) -> OpenSchedule:
 def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
     """The schedule in a file, as :meth:`OpenSchedule.on` gives it."""
     return open_schedule(file).on(model, steps)
+
+
+def settle(
+    program: Program, model: str | ModelSpec | None, steps: int | None, default_steps: int | None = None
+) -> tuple[ModelSpec, int | None]:
+    """What a program is seen on. A portable one falls on the reference model, and its 20 steps or ``default_steps``."""
+    from ecad_dsl.models import ModelSpec, load_spec
+
+    spec = model if isinstance(model, ModelSpec) else load_spec(model or program.model or "reference")
+    return spec, steps or program.steps or default_steps or spec.inputs.get("steps")
 
 
 def print_json(value: Any, console: Console = out) -> None:

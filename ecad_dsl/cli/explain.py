@@ -1,4 +1,4 @@
-"""``ecad explain CODE``: the page of a diagnostic, from ``language/codes.md``."""
+"""``ecad explain``: a schedule rule by rule, or the page of a diagnostic, from ``language/codes.md``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ecad_dsl.cli.console import out
+from ecad_dsl.cli.console import JsonOption, ModelOption, StepsOption, out
+from ecad_dsl.cli.reading import explain_file
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -24,12 +25,18 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="CODE", help="The code of a diagnostic, such as E203.")],
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|CODE", help="A .ecad file (- reads standard input), or a code such as E203.")
+    ],
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Say what a diagnostic means, by an example, and how to put it right."""
-    if not _CODE.fullmatch(what):
-        raise EcadError(f"{what!r} is not the code of a diagnostic, such as E203")
-    out.print(page(what.upper()), markup=False, soft_wrap=True)
+    """Say in English what each rule of a schedule does and saves, or what a diagnostic means."""
+    if _CODE.fullmatch(what):
+        out.print(page(what.upper()), markup=False, soft_wrap=True)
+    else:
+        explain_file(what, model, steps, json)
 
 
 class Example(NamedTuple):

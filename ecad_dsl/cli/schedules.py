@@ -28,11 +28,11 @@ from ecad_dsl.cli.console import (
     read_bytes,
     read_schedule,
 )
+from ecad_dsl.cli.heat_map import schedule_map
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic
-    from ecad_dsl.schedule import Schedule
 
 
 def register(app: typer.Typer) -> None:
@@ -207,37 +207,17 @@ def show(
     """Draw a schedule: steps to the right, blocks downwards, the fuller the more is recomputed."""
     schedule = read_schedule(file, model, steps)
     check_picture(output)
-    for line in _heat_map(schedule):
-        out.print(line, soft_wrap=True)
     if output is not None:
         from ecad_dsl.analysis.figures import heat_map
 
         heat_map(schedule, output, title="" if file == "-" else Path(file).name)
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
-
-
-_SHADES = "·░▒▓█"
-_STYLES = ("grey50", "green", "yellow", "dark_orange", "red")
-
-
-def _heat_map(schedule: Schedule) -> list[str]:
-    """Lines of rich markup, two characters a step."""
     total = schedule.steps * schedule.spec.cells
-    share = schedule.recomputed / total
-    counts = f"{schedule.recomputed:,} of {total:,} cells"
-    lines = [f"{schedule.spec.title}, {schedule.steps} steps: {counts} recomputed ({share:.1%})"]
-    ruler = "".join(f"{step:<10}" for step in range(0, schedule.steps, 5))
-    for stack in schedule.spec.stacks:
-        size = len(stack.components)
-        lines += ["", f"{stack.name}  [dim]step[/]", f"[dim]block {ruler}[/]"]
-        for block, counts_of_steps in enumerate(schedule.counts(stack)):
-            levels = [-(-4 * count // size) for count in counts_of_steps]
-            cells = "".join(f"[{_STYLES[level]}]{2 * _SHADES[level]}[/]" for level in levels)
-            lines.append(f"[dim]{block:>5}[/] {cells}")
-    legend = ", ".join(
-        f"{shade} {text}" for shade, text in zip(_SHADES[::4], ("all reused", "all recomputed"), strict=True)
-    )
-    return [*lines, "", f"[dim]{legend}; between them some components[/]"]
+    counts = f"{schedule.recomputed:,} of {total:,} cells recomputed ({schedule.recomputed / total:.1%})"
+    out.print(f"{schedule.spec.title}, {schedule.steps} steps: {counts}")
+    for line in schedule_map(schedule):
+        out.print(line, soft_wrap=True)
+    if output is not None:
+        err.print(f"written: {output}", markup=False, soft_wrap=True)
 
 
 def cost(

@@ -96,7 +96,7 @@ class Cost:
         lines: list[tuple[int, str, str, int, int, int]] = []
         for step, row in enumerate(self.schedule.rows):
             lines.append((step, "", "fixed", 0, layers.fixed, full.fixed))
-            for stack, component, bits in _components(self.schedule.spec):
+            for stack, component, bits in component_cells(self.schedule.spec):
                 run = [bit for bit in bits if row >> bit & 1]
                 macs, macs_full = (sum(table.cells[bit] for bit in run) for table in (layers, full))
                 lines.append((step, stack, component, len(run), macs, macs_full))
@@ -145,7 +145,7 @@ def _table(spec: ModelSpec, height: int, width: int, batch: int) -> CostTable:
     return CostTable(spec, height, width, batch, layers, full)
 
 
-def _components(spec: ModelSpec) -> Iterator[tuple[str, str, range]]:
+def component_cells(spec: ModelSpec) -> Iterator[tuple[str, str, range]]:
     """Stack, component and the bits of its cells."""
     for stack in spec.stacks:
         first, width = spec.offsets[stack.name], len(stack.components)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import lcm
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from ecad_dsl.language.lines import removal
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import Stroke, strokes
+from ecad_dsl.schedule.layers import Layer, layers
 from ecad_dsl.schedule.resolve import Resolver, names_in
 from ecad_dsl.schedule.target import settle
 
@@ -33,11 +34,11 @@ def lint(program: tree.Program, model: str | ModelSpec | None = None, steps: int
     live: Iterable[tree.Rule] = program.rules
     if target.fits and target.spec is not None and target.steps is not None:
         resolver = Resolver(program, target.spec, target.steps)
-        fates = [_fate(number, stroke) for number, stroke in enumerate(strokes(program, target, resolver))]
+        painted = list(strokes(program, target, resolver))
         if not any(diagnostic.is_error for diagnostic in target.found + resolver.found):
-            fates = [fate for fate in fates if fate.cells]
             feeders = _feeders(target.spec)
-            _follow(fates, target.spec, target.steps, feeders)
+            followed = _follow(painted, target.spec, target.steps, feeders)
+            fates = [fate for fate, stroke in zip(followed, painted, strict=True) if stroke.cells]
             linter.report_idle([fate for fate in fates if not fate.changes])
             linter.report_unread(fates, feeders)
             live = [fate.rule for fate in fates if fate.changes]
@@ -52,9 +53,6 @@ class _Fate:
     number: int
     """Which rule of the program it is, counted from 0."""
     rule: tree.Rule
-    cells: int
-    reused: Container[int]
-    recomputed: Container[int]
     never_due: bool
     paints: bool = False
     shows: bool = False
@@ -65,15 +63,6 @@ class _Fate:
     """Numbers of the rules that have the last word on the cells that are overwritten."""
     unread: dict[int, int] = field(default_factory=dict)
     """For some steps the cells (bits of a row) that are recomputed for nobody, and that this rule answers for."""
-
-
-def _fate(number: int, stroke: Stroke) -> _Fate:
-    def searchable(steps: Sequence[int]) -> Container[int]:
-        return steps if isinstance(steps, range) else frozenset(steps)
-
-    reused, recomputed = searchable(stroke.reused), searchable(stroke.recomputed)
-    never_due = not stroke.reused and not stroke.recomputed
-    return _Fate(number, stroke.rule, stroke.cells, reused, recomputed, never_due)
 
 
 class _Feeder(NamedTuple):
@@ -105,45 +94,36 @@ def _feeders(spec: ModelSpec) -> list[_Feeder]:
     return feeders
 
 
-def _follow(fates: Sequence[_Fate], spec: ModelSpec, steps: int, feeders: Sequence[_Feeder]) -> None:
-    """Find out the fates. The steps are met backwards, so that later reads of a kept output are known."""
-    every_cell = (1 << spec.cells) - 1
+def _follow(strokes: Sequence[Stroke], spec: ModelSpec, steps: int, feeders: Sequence[_Feeder]) -> list[_Fate]:
+    """The fate of each rule. The steps are met backwards, so that later reads of a kept output are known."""
+    fates = [
+        _Fate(number, stroke.rule, never_due=not stroke.reused and not stroke.recomputed)
+        for number, stroke in enumerate(strokes)
+    ]
     read_later = 0
-    for step in range(steps - 1, 0, -1):
-        row = every_cell
-        layers: list[tuple[_Fate, int]] = []
-        for fate in fates:
-            if step in fate.recomputed:
-                painted = row | fate.cells
-            elif step in fate.reused:
-                painted = row & ~fate.cells
-            else:
-                continue
-            layers.append((fate, row ^ painted))
-            row = painted
-        shown = _peel(layers)
+    for step, row, found in layers(strokes, spec, steps):
+        shown = _witness(fates, found)
         read = read_later
         for feeder in feeders:
             read |= feeder.of_readers(row)
         if feeders:
             _blame(shown, row, read, step, feeders)
         read_later = read & ~row
+    return fates
 
 
-def _peel(layers: Sequence[tuple[_Fate, int]]) -> list[tuple[_Fate, int]]:
-    """Which cells of a step each rule has the last word on, last rule first; given are the cells it makes different."""
-    covered = 0
+def _witness(fates: Sequence[_Fate], found: Iterable[Layer]) -> list[tuple[_Fate, int]]:
+    """Put down what happens to the rules at one step. Those with the last word on some cells come back with them."""
     shown: list[tuple[_Fate, int]] = []
-    for fate, different in reversed(layers):
-        visible = fate.cells & ~covered
+    for layer in found:
+        fate = fates[layer.number]
         fate.paints = True
-        if fate.cells & covered:
-            fate.overwritten_by.update(other.number for other, cells in shown if cells & fate.cells)
-        if visible:
+        if layer.visible != layer.painted:
+            fate.overwritten_by.update(other.number for other, cells in shown if cells & layer.painted)
+        if layer.visible:
             fate.shows = True
-            fate.changes = fate.changes or different & visible != 0
-            shown.append((fate, visible))
-            covered |= visible
+            fate.changes = fate.changes or layer.changed != 0
+            shown.append((fate, layer.visible))
     return shown
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -56,11 +56,7 @@ class Schedule:
 
     def counts(self, stack: Stack) -> list[list[int]]:
         """How many components of each block are recomputed at each step: [blocks][steps]."""
-        size, offset = len(stack.components), self.spec.offsets[stack.name]
-        block = (1 << size) - 1
-        return [
-            [(row >> (offset + index * size) & block).bit_count() for row in self.rows] for index in range(stack.blocks)
-        ]
+        return block_counts(self.rows, self.spec, stack)
 
     def to_numpy(self) -> dict[str, NDArray[np.bool_]]:
         """Stack name to a new boolean array [steps, blocks, components], True = recompute, in the spec's order."""
@@ -121,3 +117,10 @@ def _boolean(name: str, mask: ArrayLike | torch.Tensor) -> NDArray[np.bool_]:
     if array.size and (array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all()):
         raise EcadError(f"the mask of {name} must hold booleans, or 0 and 1; True stands for recompute")
     return array.astype(np.bool_)
+
+
+def block_counts(rows: Sequence[int], spec: ModelSpec, stack: Stack) -> list[list[int]]:
+    """How many components of each block are among the cells of each row: [blocks][rows]."""
+    size, offset = len(stack.components), spec.offsets[stack.name]
+    block = (1 << size) - 1
+    return [[(row >> (offset + index * size) & block).bit_count() for row in rows] for index in range(stack.blocks)]

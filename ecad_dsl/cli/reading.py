@@ -1,0 +1,226 @@
+"""``ecad diff | retarget``, and ``ecad explain`` of a file: schedules read as one reads code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecad_dsl.cli.console import (
+    FINDINGS,
+    File,
+    JsonOption,
+    ModelOption,
+    StepsOption,
+    check_picture,
+    err,
+    out,
+    print_json,
+    print_table,
+    read,
+    settle,
+)
+from ecad_dsl.cli.heat_map import difference_map
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule.diff import CellDiff, RuleChange
+    from ecad_dsl.schedule.explain import Explanation
+
+_WIDEST = 100
+"""Longer lines of text are hard to read, however wide the terminal."""
+
+
+def register(app: typer.Typer) -> None:
+    for command in (diff, retarget):
+        app.command()(command)
+
+
+def explain_file(file: str, model: str | None, steps: int | None, json: bool) -> None:
+    """Say in English what each rule does, on how many cells it has the last word, and what it saves."""
+    from ecad_dsl.language import format_statement
+    from ecad_dsl.schedule import compile, cost
+    from ecad_dsl.schedule.explain import explain
+
+    program = read(file)
+    spec, count = settle(program, model, steps)
+    schedule = compile(program, spec, count)
+    explanations = explain(program, spec, count)
+    lines = [_line(program, explanation) for explanation in explanations]
+    if json:
+        print_json(
+            [
+                {**asdict(explanation), "rule": format_statement(explanation.rule), "line": line}
+                for explanation, line in zip(explanations, lines, strict=True)
+            ]
+        )
+        return
+    total = schedule.steps * spec.cells
+    title = f"{spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed"
+    _say(f"{title}; {cost(schedule).saved:.1%} of the MACs saved.")
+    for explanation, line in zip(explanations, lines, strict=True):
+        out.print(f"\n[dim]{f'line {line}':<9}[/]", end="")
+        out.print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
+        _say(explanation.sentence, indent=9)
+        _say(_worth(explanation), indent=9)
+        _say(_without(explanation), indent=9)
+
+
+def _say(text: str, indent: int = 0) -> None:
+    width = min(out.width, _WIDEST)
+    margin = " " * indent
+    out.print(fill(text, width, initial_indent=margin, subsequent_indent=margin), markup=False)
+
+
+def _line(program: Program, explanation: Explanation) -> int:
+    assert program.source is not None
+    assert explanation.rule.span is not None
+    return program.source.position(explanation.rule.span.start).line
+
+
+def _worth(explanation: Explanation) -> str:
+    from ecad_dsl.schedule.sentences import counted
+
+    decides = f"Decides {counted(explanation.decides, 'cell')}"
+    if not explanation.saves:
+        return f"{decides}; saves no MACs."
+    verb = "saves" if explanation.saves > 0 else "costs"
+    share = f"{abs(explanation.share):.2%} of recomputing everything"
+    return f"{decides}; {verb} {abs(explanation.saves):,} MACs ({share})."
+
+
+def _without(explanation: Explanation) -> str:
+    from ecad_dsl.schedule.sentences import counted, listed
+
+    changes = [
+        f"{counted(cells, 'cell')} would be {what}"
+        for cells, what in ((explanation.would_recompute, "recomputed"), (explanation.would_reuse, "reused"))
+        if cells
+    ]
+    return f"Without it {listed(changes)}." if changes else "Without it nothing would change."
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A .ecad file; - reads standard input.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not."""
+    from ecad_dsl.schedule import compile, cost
+    from ecad_dsl.schedule.diff import CellDiff, diff_rules
+
+    if a == b == "-":
+        raise EcadError("standard input can be one of the two, not both")
+    check_picture(output)
+    programs = read(a), read(b)
+    # A portable program is seen on the other's side.
+    schedules = [
+        compile(one, *settle(one, model or one.model or other.model, steps or one.steps or other.steps))
+        for one, other in (programs, programs[::-1])
+    ]
+    cells = CellDiff(*schedules)
+    rules = diff_rules(*programs)
+    macs = [cost(schedule).macs for schedule in schedules]
+    if output is not None:
+        from ecad_dsl.analysis.figures import difference_map as draw
+
+        draw(cells, output, _label(a), _label(b))
+    if json:
+        print_json(
+            {
+                "model": cells.a.spec.name,
+                "steps": cells.a.steps,
+                "same": cells.same,
+                "rules": [asdict(change) for change in rules],
+                "cells": [asdict(part) for part in cells.by_component],
+                "macs": {"a": macs[0], "b": macs[1], "difference": macs[1] - macs[0]},
+            }
+        )
+    else:
+        _print_rules(rules, a, b)
+        _print_cells(cells, macs)
+    if output is not None:
+        err.print(f"written: {output}", markup=False, soft_wrap=True)
+    if not cells.same:
+        raise typer.Exit(FINDINGS)
+
+
+def _label(file: str) -> str:
+    return "standard input" if file == "-" else Path(file).name
+
+
+def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
+    from rich.markup import escape
+
+    if all(change.kind == "same" for change in rules):
+        out.print("the rules are the same")
+        return
+    out.print(f"[bold]--- {escape(a)}\n+++ {escape(b)}[/]", soft_wrap=True)
+    for change in rules:
+        if change.kind == "same":
+            out.print(f"  {change.before}", markup=False, soft_wrap=True)
+            continue
+        note = "  [dim](moved)[/]" if change.kind == "moved" else ""
+        if change.before is not None:
+            out.print(f"[dark_orange]- {change.before}[/]{note}", soft_wrap=True)
+        if change.after is not None:
+            out.print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
+
+
+def _print_cells(cells: CellDiff, macs: list[int]) -> None:
+    spec = cells.a.spec
+    if cells.same:
+        out.print(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
+        return
+    parts = [(f"{part.stack} {part.component}", f"{part.only_a:,}", f"{part.only_b:,}") for part in cells.by_component]
+    total_a, total_b = (sum(row.bit_count() for row in rows) for rows in (cells.only_a, cells.only_b))
+    parts.append(("[bold]all[/]", f"{total_a:,}", f"{total_b:,}"))
+    print_table(f"{spec.title}, {cells.a.steps} steps: cells recomputed", ("", "only in A", "only in B"), parts)
+    difference = macs[1] - macs[0]
+    last = ("B - A", f"{difference:+,}", f"{difference / macs[0]:+.1%}")
+    lines = [("A", f"{macs[0]:,}", ""), ("B", f"{macs[1]:,}", ""), last]
+    print_table("Multiply-accumulates", ("", "macs", ""), lines)
+    for line in difference_map(cells):
+        out.print(line, soft_wrap=True)
+
+
+def retarget(
+    file: File,
+    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for.")],
+    to_steps: Annotated[int | None, typer.Option("--to-steps", min=1, help="Steps to rewrite it for.")] = None,
+    model: ModelOption = None,
+    steps: StepsOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write this file.")] = None,
+) -> None:
+    """Rewrite a schedule for another model or number of steps, and say what cannot be kept.
+
+    Blocks and steps keep their position, components their role; periods stay, and with them the share of recomputes.
+    """
+    from ecad_dsl.files import write_text
+    from ecad_dsl.models import load_spec
+    from ecad_dsl.schedule import format
+    from ecad_dsl.schedule.retarget import retarget as rewrite
+
+    program = read(file)
+    source = model or program.model
+    if source is None:
+        raise EcadError(f"{file} does not say for which model it was written; say it: --model MODEL")
+    result, notes = rewrite(program, load_spec(source), load_spec(to), steps, to_steps)
+    for note in notes:
+        err.print(
+            f"{program.source.filename if program.source else file}:{note.line}: {note.text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if output is None or str(output) == "-":
+        typer.echo(format(result), nl=False)
+    else:
+        write_text(output, format(result))
+        err.print(f"written: {output}", markup=False, soft_wrap=True)
