@@ -51,7 +51,7 @@ def unexpected_token(error: Any, line: Logical, source: Source) -> Diagnostic:
     if token.type == "$END":
         end = Span(line.span.stop, line.span.stop + 1)
         return _error(source, "E108", "the statement ends too early", end, label=label)
-    span = Span(line.start + token.start_pos, line.start + token.end_pos)
+    span = Span(token.start_pos, token.end_pos)
     if span.start == line.span.start:
         return _unknown_statement(str(token), span, source)
     help_ = _hint(str(token), token.type, accepts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.build import Builder, MistakeError
+from ecad_dsl.language.build import Builder, MistakeError, Unplaced
 from ecad_dsl.language.diagnostics import Diagnostic, ScheduleSyntaxError, Severity
 from ecad_dsl.language.lines import Logical, logical_lines
 from ecad_dsl.language.mistakes import unexpected_character, unexpected_token
@@ -103,18 +104,28 @@ def _refuse(
 def _lark() -> Any:
     from lark import Lark
 
+    from ecad_dsl.language.lexer import StatementLexer
+
     grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer=StatementLexer,
+        transformer=Builder(),
+        keep_all_tokens=True,
+        maybe_placeholders=False,
+    )
 
 
 def _statement(line: Logical, source: Source) -> tree.Statement:
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     try:
-        node = _lark().parse(line.text)
+        unplaced: Unplaced = _lark().parse(line)
+    except MistakeError as mistake:
+        raise MistakeError(replace(mistake.diagnostic, source=source)) from None
     except UnexpectedToken as error:
         raise MistakeError(unexpected_token(error, line, source)) from None
     except UnexpectedCharacters as error:
         raise MistakeError(unexpected_character(error.pos_in_stream, line, source)) from None
-    statement: tree.Statement = Builder(line, source).build(node)
-    return statement
+    return unplaced(span=line.span, above=tuple(line.above), beside=line.beside)
