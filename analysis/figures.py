@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
 from ecad_dsl.schedule import Schedule
 
 INK = "#1f2933"
-RECOMPUTE = "#d1495b"
+RECOMPUTE, REUSE = "#d1495b", "#e9ecef"
 COLOURS = {"none": "#1f2933", "fewer steps": "#8d99ae", "baseline": "#2e86ab", "evolved": "#d1495b"}
 MARKERS = {"none": "*", "fewer steps": "s", "baseline": "o", "evolved": "D"}
 
@@ -30,8 +33,6 @@ def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
     width = min(12.0, max(2.4, 0.13 * schedule.steps))
     size = (1.2 + columns * width, 1.4 + sum(min(12.0, max(1.6, 0.13 * h)) for h in heights))
     figure = Figure(figsize=size, layout="constrained")
-    # Lines between cells would cover cells as narrow as theirs.
-    lines = {"edgecolors": "white", "linewidth": 0.4} if schedule.steps <= 100 else {}
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[max(1.6, 0.13 * h) for h in heights])
     for axis in axes.flat:
         axis.set_visible(False)
@@ -39,11 +40,9 @@ def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
         place = schedule.spec.stacks.index(stack)
         axis = axes[place, index]
         axis.set_visible(True)
-        cells = schedule.masks[stack.name][:, :, index].T
-        axis.pcolormesh(np.asarray(cells), cmap=_two_colours(), vmin=0, vmax=1, **lines)
-        axis.invert_yaxis()
+        _draw_cells(axis, np.asarray(schedule.masks[stack.name][:, :, index].T))
         axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=7, labelleft=index == 0)
         _tick_cells(axis, schedule.steps, stack.blocks)
         if index == 0:
             axis.set_ylabel("block", fontsize=8)
@@ -110,6 +109,27 @@ def picture_grid(rows: Sequence[tuple[str, Any]], captions: Sequence[str], path:
     _save(figure, path)
 
 
+def _draw_cells(axis: Any, cells: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
+    """Cells [blocks, steps]. All that are coloured are one shape, and so are the lines between: an SVG stays small."""
+    blocks, steps = cells.shape
+    edges = np.diff(np.pad(cells.astype(np.int8).T, ((0, 0), (1, 1))))
+    x, top = np.nonzero(edges > 0)
+    bottom = np.nonzero(edges < 0)[1]
+    corners = np.stack([x, top, x + 1, top, x + 1, bottom, x, bottom, x, top], axis=1).reshape(-1, 2)
+    axis.add_patch(
+        PathPatch(
+            Outline(corners, [Outline.MOVETO, *3 * [Outline.LINETO], Outline.CLOSEPOLY] * len(x)),
+            facecolor=RECOMPUTE,
+            linewidth=0,
+        )
+    )
+    axis.set(xlim=(0, steps), ylim=(blocks, 0), facecolor=REUSE)
+    if steps <= 100:  # Lines between cells would cover cells as narrow as theirs.
+        ends = [((x, 0), (x, blocks)) for x in range(1, steps)] + [((0, y), (steps, y)) for y in range(1, blocks)]
+        points = [point for start, stop in ends for point in (start, stop, (np.nan, np.nan))]
+        axis.plot(*zip(*points, strict=True), color="white", linewidth=0.4)
+
+
 def _tick_cells(axis: Any, steps: int, blocks: int) -> None:
     """Numbers below the middle of cells, not between them."""
     for set_ticks, count in ((axis.set_xticks, steps), (axis.set_yticks, blocks)):
@@ -117,14 +137,11 @@ def _tick_cells(axis: Any, steps: int, blocks: int) -> None:
         set_ticks([number + 0.5 for number in numbers], [str(number) for number in numbers])
 
 
-def _two_colours() -> Any:
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(["#e9ecef", RECOMPUTE])
-
-
 def _save(figure: Figure, path: Path) -> None:
     path = Path(path)
     if path.suffix.lower() not in {".png", ".svg"}:
         raise EcadError(f"figures are written as .png or .svg, not as {path.name!r}")
-    write_beside(path, lambda beside: figure.savefig(beside, dpi=150))
+    # An SVG has no date and no random identifiers in it: the same figure is the same file.
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
+    with rc_context({"svg.hashsalt": "ecad"}):
+        write_beside(path, lambda beside: figure.savefig(beside, dpi=150, metadata=metadata))

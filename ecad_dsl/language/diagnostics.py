@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from ecad_dsl.errors import EcadError
@@ -14,7 +15,7 @@ TITLES = {
     "E101": "the file is not UTF-8 text",
     "E102": "a character that cannot stand in a program",
     "E103": "the file is too large",
-    "E104": "too many rules",
+    "E104": "too many rules or names",
     "E105": "too many steps",
     "E106": "too many cells",
     "E107": "a word or sign that cannot stand here",
@@ -92,8 +93,7 @@ class Diagnostic:
         if self.source is not None and self.span is not None:
             line, column = self.source.position(self.span.start)
             indent = " " * (len(str(line)) + 1)
-            width = min(self.span.stop - self.span.start, len(self.source.line(line)) - column + 1)
-            before, marked, after = _excerpt(self.source.line(line), column - 1, max(width, 0))
+            before, marked, after = _excerpt(self.source.text, self.source.line(line), self.span)
             carets = " " * len(before) + "^" * max(len(marked), 1)
             lines += [
                 f"{indent}--> {self.source.filename}:{line}:{column}",
@@ -130,15 +130,15 @@ class Diagnostic:
         }
 
 
-def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
+def _excerpt(text: str, line: Span, mark: Span) -> tuple[str, str, str]:
     """The line before, under and after the mark, fit for a terminal."""
-    first, last = 0, len(line)
-    if len(line) > _WIDEST:
-        first = max(0, start - _WIDEST // 4)
-        last = min(len(line), first + _WIDEST)
-    stop = min(start + width, last)
-    before = "..." * (first > 0) + _printable(line[first:start])
-    return before, _printable(line[start:stop]), _printable(line[stop:last]) + "..." * (last < len(line))
+    first, last = line
+    if last - first > _WIDEST:
+        first = max(first, mark.start - _WIDEST // 4)
+        last = min(last, first + _WIDEST)
+    stop = max(mark.start, min(mark.stop, last))
+    before = "..." * (first > line.start) + _printable(text[first : mark.start])
+    return before, _printable(text[mark.start : stop]), _printable(text[stop:last]) + "..." * (last < line.stop)
 
 
 def _short(text: str) -> str:
@@ -181,8 +181,8 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a person who wrote ``word`` most likely meant."""
     from difflib import get_close_matches
 
-    # Matching is quadratic, and nobody misspells one of our words with sixty letters.
-    matches = get_close_matches(word[:60].lower(), list(candidates), n=1, cutoff=0.6)
+    # Matching is quadratic; nobody misspells one of our words with sixty letters, or binds a thousand names.
+    matches = get_close_matches(word[:60].lower(), islice(candidates, 1000), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 

@@ -16,6 +16,7 @@ from ecad_dsl.language.text import Source, Span
 
 MAX_BYTES = 1 << 20
 MAX_RULES = 10_000
+"""As many names may be bound by `let`, too."""
 MAX_MISTAKES = 100
 """A text with more mistakes than this is no program; the rest of it is not read."""
 
@@ -31,7 +32,7 @@ def parse(text: str | bytes, filename: str = "<text>") -> tree.Program:
     """
     source = _source(text, filename)
     lines, below = logical_lines(source.text)
-    _check_rules(lines, source)
+    _check_counts(lines, source)
     statements: list[tree.Statement] = []
     found: list[Diagnostic] = []
     for line in lines:
@@ -81,11 +82,12 @@ def _check_characters(source: Source) -> None:
     _refuse("E102", message, source, at, help_=help_)
 
 
-def _check_rules(lines: list[Logical], source: Source) -> None:
-    rules = [line for line in lines if line.first_word in _ACTIONS]
-    if len(rules) > MAX_RULES:
-        message = f"the program has {len(rules):,} rules; the limit is {MAX_RULES:,}"
-        _refuse("E104", message, source, rules[MAX_RULES].span, label="the first rule too many")
+def _check_counts(lines: list[Logical], source: Source) -> None:
+    for what, words in (("rule", _ACTIONS), ("name", ("let",))):
+        counted = [line for line in lines if line.first_word in words]
+        if len(counted) > MAX_RULES:
+            message = f"the program has {len(counted):,} {what}s; the limit is {MAX_RULES:,}"
+            _refuse("E104", message, source, counted[MAX_RULES].span, label=f"the first {what} too many")
 
 
 def _refuse(

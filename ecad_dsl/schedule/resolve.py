@@ -6,14 +6,16 @@ number of steps it still finds a block that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 from ecad_dsl.language import tree
 from ecad_dsl.language.diagnostics import Diagnostic, Severity, did_you_mean
+from ecad_dsl.language.parser import MAX_MISTAKES
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ROLES, ModelSpec, load_spec, spec_names
 
@@ -82,6 +84,10 @@ class Resolver:
         self.silent = True
         self.found.append(Diagnostic(code, Severity.WARNING, message, span, label, help_, self._source))
 
+    def _guess(self, word: str, candidates: Iterable[str]) -> str | None:
+        """Help for a misspelt word. Guessing is slow, and nobody needs it for more mistakes than a file can have."""
+        return did_you_mean(word, candidates) if len(self.found) < MAX_MISTAKES else None
+
     # Names.
 
     def bind(self, let: tree.Let) -> None:
@@ -133,7 +139,7 @@ class Resolver:
             help_ = f"move `let {name}` above its first use"
             self.error("E206", f"`{name}` is used before it is bound", span, None, help_)
         else:
-            self.error("E206", f"no `let` binds `{name}`", span, None, did_you_mean(name, self._lets))
+            self.error("E206", f"no `let` binds `{name}`", span, None, self._guess(name, self._lets))
 
     # Components.
 
@@ -164,10 +170,10 @@ class Resolver:
             return bound.bits if bound else 0
         if self._spec is not None:
             title, names = self._spec.title, ", ".join(self._spec.component_names)
-            help_ = did_you_mean(name, (*self._spec.names, *self._lets))
+            help_ = self._guess(name, (*self._spec.names, *self._lets))
             self.error("E202", f"{title} has no component `{name}`", span, f"its components are {names}", help_)
         elif name not in _shipped_names():
-            help_ = did_you_mean(name, (*_shipped_names(), *self._lets))
+            help_ = self._guess(name, (*_shipped_names(), *self._lets))
             self.warn("W304", f"no model known by name has a component `{name}`", span, None, help_)
         return 0
 
@@ -223,7 +229,7 @@ class Resolver:
         stacks = [stack.name for stack in spec.stacks]
         message = f"{spec.title} has no stack `{term.stack}`"
         label = f"its stack is {stacks[0]}" if len(stacks) == 1 else f"its stacks are {', '.join(stacks)}"
-        help_ = did_you_mean(term.stack or "", stacks)
+        help_ = self._guess(term.stack or "", stacks)
         self.error("E205", message, term.span, label, help_)
 
     # Steps.
@@ -240,7 +246,7 @@ class Resolver:
             case tree.StepRange(items=(item,)):
                 return self._range(item, axis)
             case tree.StepRange(items=items):
-                return sorted(set(chain.from_iterable([self._range(item, axis) for item in items])))
+                return self._union([self._range(item, axis) for item in items], axis)
             case tree.FromTo():
                 return self._from_to(selector, axis)
             case tree.FirstSteps(count=count):
@@ -251,6 +257,13 @@ class Resolver:
                 return self._alternate(0, axis)
             case tree.OddSteps():
                 return self._alternate(1, axis)
+
+    def _union(self, ranges: Sequence[range], axis: _Axis) -> Sequence[int]:
+        # Thousands of overlapping ranges are no more work than marking them; two bytes a step, since names keep theirs.
+        marks = bytearray(axis.count or 0)
+        for steps in ranges:
+            marks[steps.start : steps.stop : steps.step] = b"\1" * len(steps)
+        return array("H", compress(range(len(marks)), marks))
 
     def _from_to(self, node: tree.FromTo, axis: _Axis) -> range:
         start, stop = node.start, node.stop
