@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from ecad_dsl.errors import EcadError
@@ -15,7 +16,7 @@ TITLES = {
     "E101": "the file is not UTF-8 text",
     "E102": "a character that cannot stand in a program",
     "E103": "the file is too large",
-    "E104": "too many rules",
+    "E104": "too many rules or names",
     "E105": "too many steps",
     "E106": "too many cells",
     "E107": "a word or sign that cannot stand here",
@@ -107,8 +108,7 @@ class Diagnostic:
         if self.source is not None and self.span is not None:
             line, column = self.source.position(self.span.start)
             indent = " " * (len(str(line)) + 1)
-            width = min(self.span.stop - self.span.start, len(self.source.line(line)) - column + 1)
-            before, marked, after = _excerpt(self.source.line(line), column - 1, max(width, 0))
+            before, marked, after = _excerpt(self.source.text, self.source.line(line), self.span)
             carets = " " * _width(before) + "^" * max(_width(marked), 1)
             lines += [
                 f"{indent}--> {self.source.filename}:{line}:{column}",
@@ -145,15 +145,15 @@ class Diagnostic:
         return {"line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
-def _excerpt(line: str, start: int, width: int) -> tuple[str, str, str]:
+def _excerpt(text: str, line: Span, mark: Span) -> tuple[str, str, str]:
     """The line before, under and after the mark, fit for a terminal."""
-    first, last = 0, len(line)
-    if len(line) > _WIDEST:
-        first = max(0, start - _WIDEST // 4)
-        last = min(len(line), first + _WIDEST)
-    stop = min(start + width, last)
-    before = "..." * (first > 0) + _printable(line[first:start])
-    return before, _printable(line[start:stop]), _printable(line[stop:last]) + "..." * (last < len(line))
+    first, last = line
+    if last - first > _WIDEST:
+        first = max(first, mark.start - _WIDEST // 4)
+        last = min(last, first + _WIDEST)
+    stop = max(mark.start, min(mark.stop, last))
+    before = "..." * (first > line.start) + _printable(text[first : mark.start])
+    return before, _printable(text[mark.start : stop]), _printable(text[stop:last]) + "..." * (last < line.stop)
 
 
 def _width(text: str) -> int:
@@ -223,14 +223,9 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a person who wrote ``word`` most likely meant."""
     from difflib import get_close_matches
 
-    # Matching is quadratic, and nobody misspells one of our words with sixty letters.
-    matches = get_close_matches(word[:60].lower(), list(candidates), n=1, cutoff=0.6)
+    # Matching is quadratic; nobody misspells one of our words with sixty letters, or binds a thousand names.
+    matches = get_close_matches(word[:60].lower(), islice(candidates, 1000), n=1, cutoff=0.6)
     return matches[0] if matches else None
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
-    """Help that names the closest candidate, if one is close."""
-    return correction(word, candidates, None)[0]
 
 
 def correction(word: str, candidates: Iterable[str], span: Span | None) -> tuple[str | None, Fix | None]:

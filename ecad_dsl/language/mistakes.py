@@ -68,6 +68,9 @@ def unexpected_token(error: Any, line: Logical, source: Source) -> Diagnostic:
         fix = Fix(Span(end, end), " steps") if accepts == _NOUN else None
         message = "the statement ends too early"
         return _error(source, "E108", message, Span(end, end + 1), label=label, fix=fix)
+    # Tokens have their places in the source; what stands around this one is looked up in the statement.
+    token.start_pos -= line.start
+    token.end_pos -= line.start
     if _is_name(token) and _is_of_word(line.text[token.end_pos : token.end_pos + 1]):
         return unexpected_character(token.end_pos, line, source)
     span = Span(line.start + token.start_pos, line.start + token.end_pos)

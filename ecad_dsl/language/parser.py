@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.build import Builder, MistakeError
+from ecad_dsl.language.build import Builder, MistakeError, Unplaced
 from ecad_dsl.language.diagnostics import Diagnostic, ScheduleSyntaxError, Severity
 from ecad_dsl.language.lines import Line, Logical, logical_lines
 from ecad_dsl.language.mistakes import unexpected_character, unexpected_token
@@ -17,6 +17,7 @@ from ecad_dsl.language.text import Source, Span
 
 MAX_BYTES = 1 << 20
 MAX_RULES = 10_000
+"""As many names may be bound by `let`, too."""
 MAX_MISTAKES = 100
 """A text with more mistakes of form than this is no program; the rest of it is not read."""
 
@@ -44,7 +45,7 @@ def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, 
     try:
         source = _source(text, filename)
         lines, below = logical_lines(source.text)
-        _check_rules(lines, source)
+        _check_counts(lines, source)
     except ScheduleSyntaxError as error:
         return tree.Program(), list(error.diagnostics)
     statements: list[tree.Statement] = []
@@ -98,11 +99,12 @@ def _check_characters(source: Source) -> None:
     _refuse("E102", message, source, at, help_=help_)
 
 
-def _check_rules(lines: list[Logical], source: Source) -> None:
-    rules = [line for line in lines if line.first_word in _ACTIONS]
-    if len(rules) > MAX_RULES:
-        message = f"the program has {len(rules):,} rules; the limit is {MAX_RULES:,}"
-        _refuse("E104", message, source, rules[MAX_RULES].span, label="the first rule too many")
+def _check_counts(lines: list[Logical], source: Source) -> None:
+    for what, words in (("rule", _ACTIONS), ("name", ("let",))):
+        counted = [line for line in lines if line.first_word in words]
+        if len(counted) > MAX_RULES:
+            message = f"the program has {len(counted):,} {what}s; the limit is {MAX_RULES:,}"
+            _refuse("E104", message, source, counted[MAX_RULES].span, label=f"the first {what} too many")
 
 
 def _refuse(
@@ -121,8 +123,17 @@ def _refuse(
 def _lark() -> Any:
     from lark import Lark
 
+    from ecad_dsl.language.lexer import StatementLexer
+
     grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer=StatementLexer,
+        transformer=Builder(),
+        keep_all_tokens=True,
+        maybe_placeholders=False,
+    )
 
 
 def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
@@ -165,7 +176,9 @@ def _understood(text: str) -> int | None:
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     try:
-        _lark().parse(text)
+        _lark().parse(Logical([Line(0, text, None)]))
+    except MistakeError:  # the form is right, what it says is not
+        return None
     except UnexpectedToken as error:
         return len(text) if error.token.type == "$END" else int(error.token.start_pos)
     except UnexpectedCharacters as error:
@@ -177,10 +190,11 @@ def _statement(line: Logical, source: Source) -> tree.Statement:
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     try:
-        node = _lark().parse(line.text)
+        unplaced: Unplaced = _lark().parse(line)
+    except MistakeError as mistake:
+        raise MistakeError(replace(mistake.diagnostic, source=source)) from None
     except UnexpectedToken as error:
         raise MistakeError(unexpected_token(error, line, source)) from None
     except UnexpectedCharacters as error:
         raise MistakeError(unexpected_character(error.pos_in_stream, line, source)) from None
-    statement: tree.Statement = Builder(line, source).build(node)
-    return statement
+    return unplaced(span=line.span, above=tuple(line.above), beside=line.beside)

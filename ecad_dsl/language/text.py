@@ -41,8 +41,8 @@ class Source:
         line = bisect_right(self._line_starts, offset)
         return Position(line, offset - self._line_starts[line - 1] + 1)
 
-    def line(self, number: int) -> str:
-        """The line of this number, counted from 1, without its line end."""
+    def line(self, number: int) -> Span:
+        """Where the line of this number, counted from 1, stands; its line end is left out."""
         start = self._line_starts[number - 1]
-        stop = self.text.find("\n", start)
-        return self.text[start : stop if stop >= 0 else len(self.text)].removesuffix("\r")
+        stop = self._line_starts[number] - 1 if number < len(self._line_starts) else len(self.text)
+        return Span(start, stop - self.text.endswith("\r", start, stop))

@@ -20,6 +20,8 @@ from ecad_dsl.schedule.target import settle
 
 _MOST_NAMED = 4
 """Of more rules than these, a message names the first ones."""
+MAX_FOLLOWED = 1_000_000
+"""Rules times steps. What becomes of the cells of a larger program is not followed; that would take minutes."""
 
 
 def lint(program: tree.Program, model: str | ModelSpec | None = None, steps: int | None = None) -> list[Diagnostic]:
@@ -32,7 +34,8 @@ def lint(program: tree.Program, model: str | ModelSpec | None = None, steps: int
     linter.report_unused_lets()
     target = settle(program, model, steps)
     live: Iterable[tree.Rule] = program.rules
-    if target.fits and target.spec is not None and target.steps is not None:
+    followed = target.fits and len(program.rules) * (target.steps or 0) <= MAX_FOLLOWED
+    if followed and target.spec is not None and target.steps is not None:
         resolver = Resolver(program, target.spec, target.steps)
         painted = list(strokes(program, target, resolver))
         if not any(diagnostic.is_error for diagnostic in target.found + resolver.found):
@@ -60,7 +63,8 @@ class _Fate:
     changes: bool = False
     """Some cell is not overwritten, and would be otherwise without the rule."""
     overwritten_by: set[int] = field(default_factory=set)
-    """Numbers of the rules that have the last word on the cells that are overwritten."""
+    """Numbers of the first rules that have the last word on the cells that are overwritten: as many as are named, and
+    one more if there is one."""
     unread: dict[int, int] = field(default_factory=dict)
     """For some steps the cells (bits of a row) that are recomputed for nobody, and that this rule answers for."""
 
@@ -119,7 +123,8 @@ def _witness(fates: Sequence[_Fate], found: Iterable[Layer]) -> list[tuple[_Fate
         fate = fates[layer.number]
         fate.paints = True
         if layer.visible != layer.painted:
-            fate.overwritten_by.update(other.number for other, cells in shown if cells & layer.painted)
+            over = {other.number for other, cells in shown if cells & layer.painted}
+            fate.overwritten_by = set(sorted(fate.overwritten_by | over)[: _MOST_NAMED + 1])
         if layer.visible:
             fate.shows = True
             fate.changes = fate.changes or layer.changed != 0

@@ -6,15 +6,17 @@ number of steps it still finds a block that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 from ecad_dsl.language import tree
-from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, closest, correction, did_you_mean
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, closest, correction
 from ecad_dsl.language.formatter import Part, format_part
+from ecad_dsl.language.parser import MAX_MISTAKES
 from ecad_dsl.language.text import Span
 from ecad_dsl.models import ROLES, ModelSpec, load_spec, spec_names
 
@@ -99,6 +101,10 @@ class Resolver:
         is_sure = self._source is not None and span is not None and "\n" not in self._source.text[slice(*span)]
         return f"write {text}", Fix(span, text) if is_sure and span is not None else None
 
+    def _guess(self, word: str, candidates: Iterable[str], span: Span | None) -> tuple[str | None, Fix | None]:
+        """Help for a misspelt word. Guessing is slow, and nobody needs it for more mistakes than a file can have."""
+        return correction(word, candidates, span) if len(self.found) < MAX_MISTAKES else (None, None)
+
     # Names.
 
     def bind(self, let: tree.Let) -> None:
@@ -150,7 +156,7 @@ class Resolver:
             message = f"`{name}` is used before it is bound"
             self.error("E206", message, span, None, f"move `let {name}` above its first use")
         else:
-            help_, fix = correction(name, self._lets, span)
+            help_, fix = self._guess(name, self._lets, span)
             self.error("E206", f"no `let` binds `{name}`", span, None, help_, fix=fix)
 
     # Components.
@@ -182,12 +188,12 @@ class Resolver:
             return bound.bits if bound else 0
         if self._spec is not None:
             title, names = self._spec.title, ", ".join(self._spec.component_names)
-            help_, fix = correction(name, (*self._spec.names, *self._lets), span)
+            help_, fix = self._guess(name, (*self._spec.names, *self._lets), span)
             self.error(
                 "E202", f"{title} has no component `{name}`", span, f"its components are {names}", help_, fix=fix
             )
         elif name not in _shipped_names():
-            help_ = did_you_mean(name, (*_shipped_names(), *self._lets))
+            help_, _ = self._guess(name, (*_shipped_names(), *self._lets), span)
             self.warn("W304", f"no model known by name has a component `{name}`", span, None, help_)
         return 0
 
@@ -261,7 +267,7 @@ class Resolver:
             case tree.StepRange(items=(item,)):
                 return self._range(item, axis)
             case tree.StepRange(items=items):
-                return sorted(set(chain.from_iterable([self._range(item, axis) for item in items])))
+                return self._union([self._range(item, axis) for item in items], axis)
             case tree.FromTo():
                 return self._from_to(selector, axis)
             case tree.FirstSteps():
@@ -272,6 +278,13 @@ class Resolver:
                 return self._alternate(0, axis)
             case tree.OddSteps():
                 return self._alternate(1, axis)
+
+    def _union(self, ranges: Sequence[range], axis: _Axis) -> Sequence[int]:
+        # Thousands of overlapping ranges are no more work than marking them; two bytes a step, since names keep theirs.
+        marks = bytearray(axis.count or 0)
+        for steps in ranges:
+            marks[steps.start : steps.stop : steps.step] = b"\1" * len(steps)
+        return array("H", compress(range(len(marks)), marks))
 
     def _from_to(self, node: tree.FromTo, axis: _Axis) -> range:
         start, stop = node.start, node.stop
