@@ -42,11 +42,14 @@ def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
         axis.set_visible(True)
         _draw_cells(axis, np.asarray(schedule.masks[stack.name][:, :, index].T))
         axis.set_title(f"{stack.name}: {stack.components[index].name}", fontsize=9, color=INK)
-        axis.tick_params(labelsize=7, labelleft=index == 0)
+        # Panels share their blocks with those beside them, and their steps with those below.
+        left = index == 0
+        bottom = all(len(below.components) <= index for below in schedule.spec.stacks[place + 1 :])
+        axis.tick_params(labelsize=7, left=left, labelleft=left, bottom=bottom, labelbottom=bottom)
         _tick_cells(axis, schedule.steps, stack.blocks)
-        if index == 0:
+        if left:
             axis.set_ylabel("block", fontsize=8)
-        if place == rows - 1:
+        if bottom:
             axis.set_xlabel("step", fontsize=8)
     total = schedule.steps * schedule.spec.cells
     note = f"recomputed: {schedule.recomputed:,} of {total:,} cells ({schedule.recomputed / total:.1%})"

@@ -25,8 +25,6 @@ _PHRASES = {
     "COMMA": "`,`",
     "MINUS": "`-`",
     "EQUAL": "`=`",
-    "STEP": "`steps`",
-    "BLOCK": "`blocks`",
 }
 
 # (type of what was found, a terminal that could stand there) -> what was probably meant.
@@ -37,8 +35,7 @@ _HINTS = {
     ("PERCENT", "BLOCKS"): "write `blocks` before the percentage: `in blocks {word}`",
     ("AND", "COMMA"): "separate components, numbers and names by commas",
     ("NAME", "INT"): "join block terms with `and`: `in blocks 0, 2 and single blocks 3`",
-    ("STEPS", "INT"): "write the number first: `every 2 steps`",
-    ("STEP", "INT"): "write the number first: `every 1 step`",
+    ("STEPS", "INT"): "write the number first: `every 1 step`, `every 2 steps`",
     ("EQUAL", "INT"): "write it without `=`",
     ("EQUAL", "NAME"): "write it without `=`",
 }
@@ -94,7 +91,7 @@ def _hint(word: str, kind: str, accepts: Collection[str]) -> str | None:
     for (found, possible), text in _HINTS.items():
         if found == kind and possible in accepts:
             return text.format(word=word)
-    keywords = [terminal.lower() for terminal in accepts if terminal not in _PHRASES or terminal in ("STEP", "BLOCK")]
+    keywords = [terminal.lower() for terminal in accepts if terminal not in _PHRASES]
     return did_you_mean(word, keywords)
 
 
