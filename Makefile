@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test lint format docs install clean
 
 demo: .venv/installed
 	$(BIN)/ecad demo --out demo
@@ -21,6 +21,9 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: .venv/installed
+	$(BIN)/python docs/make.py
 
 install: .venv/installed
 

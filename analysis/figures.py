@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Outline
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
@@ -93,15 +94,27 @@ def _cell_panels(
 def _draw_cells(axis: Axes, values: Cells, colours: list[str]) -> None:
     """One panel: ``values`` [blocks, steps], with numbers below the middle of cells, not between them."""
     blocks, steps = values.shape
-    # Lines between cells would cover cells as narrow as theirs, and a path for each cell would swell an SVG.
-    few = steps <= _MOST_BESIDE
-    lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.4} if few else {"rasterized": True}
-    axis.pcolormesh(values, cmap=ListedColormap(colours), vmin=0, vmax=len(colours) - 1, **lines)
-    axis.invert_yaxis()
+    axis.set(xlim=(0, steps), ylim=(blocks, 0), facecolor=colours[0])
+    # All cells of a colour are one shape, and so are the lines between cells: an SVG stays small.
+    for value, colour in enumerate(colours[1:], start=1):
+        axis.add_patch(PathPatch(_outline(values == value), facecolor=colour, linewidth=0))
+    if steps <= _MOST_BESIDE:  # lines would cover cells as narrow as theirs
+        ends = [((x, 0), (x, blocks)) for x in range(1, steps)] + [((0, y), (steps, y)) for y in range(1, blocks)]
+        points = [point for start, stop in ends for point in (start, stop, (np.nan, np.nan))]
+        axis.plot(*np.reshape(points, (-1, 2)).T, color="white", linewidth=0.4)
     axis.tick_params(labelsize=7)
     for set_ticks, count in ((axis.set_xticks, steps), (axis.set_yticks, blocks)):
         numbers = range(0, count, next((by for by in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count <= 12 * by), 1000))
         set_ticks([number + 0.5 for number in numbers], [str(number) for number in numbers])
+
+
+def _outline(cells: npt.NDArray[np.bool_]) -> Outline:
+    """The outline of some cells [blocks, steps]: a rectangle for each run of blocks at a step."""
+    edges = np.diff(np.pad(cells.astype(np.int8).T, ((0, 0), (1, 1))))
+    x, top = np.nonzero(edges > 0)
+    bottom = np.nonzero(edges < 0)[1]
+    corners = np.stack([x, top, x + 1, top, x + 1, bottom, x, bottom, x, top], axis=1).reshape(-1, 2)
+    return Outline(corners, [Outline.MOVETO, *3 * [Outline.LINETO], Outline.CLOSEPOLY] * len(x))
 
 
 def pareto_plot(table: pd.DataFrame, path: Path, title: str = "") -> None:
@@ -163,4 +176,7 @@ def _save(figure: Figure, path: Path) -> None:
     path = Path(path)
     if path.suffix.lower() not in {".png", ".svg"}:
         raise EcadError(f"figures are written as .png or .svg, not as {path.name!r}")
-    write_beside(path, lambda beside: figure.savefig(beside, dpi=150))
+    # An SVG has no date and no random identifiers in it: the same figure is the same file.
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
+    with rc_context({"svg.hashsalt": "ecad"}):
+        write_beside(path, lambda beside: figure.savefig(beside, dpi=150, metadata=metadata))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import Program, parse
-from ecad_dsl.language.diagnostics import did_you_mean
+from ecad_dsl.language.diagnostics import correction
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -30,7 +30,7 @@ def text(name: str) -> str:
         EcadError: there is no schedule of this name.
     """
     if name not in _files():
-        help_ = did_you_mean(name, _files()) or f"there are {', '.join(_files())}"
+        help_ = correction(name, _files(), None)[0] or f"there are {', '.join(_files())}"
         raise EcadError(f"the library has no schedule {name!r}; {help_}")
     return _files()[name][1].read_text(encoding="utf-8")
 

@@ -103,7 +103,7 @@ class Builder:
         return tree.OddBlocks(_stack(parts[1:-1]), span=_span(*parts))
 
     def stack(self, parts: Parts) -> Any:
-        return parts[0]
+        return parts[0]  # a token, for its place
 
     def step_range(self, parts: Parts) -> tree.StepRange:
         return tree.StepRange(parts[1], span=_span(*parts))
@@ -164,7 +164,9 @@ _SAYS = {"blocks": "in which blocks", "every": "how often", "steps": "at which s
 
 
 def _stack(parts: Parts) -> str | None:
-    return str(parts[0]) if parts else None
+    if not parts:
+        return None
+    return "blocks" if parts[0].type == "BLOCKS" else str(parts[0])
 
 
 def _bound(token: Any) -> tree.Bound:

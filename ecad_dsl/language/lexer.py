@@ -15,6 +15,8 @@ from lark.lexer import Lexer, Token
 
 from ecad_dsl.language.lines import Logical
 
+_SINGULAR = {"step": "steps", "block": "blocks"}
+
 
 class StatementLexer(Lexer):  # type: ignore[misc]  # Lark is not typed
     """What Lark is given as its lexer: it then parses a :class:`Logical` instead of a text."""
@@ -23,6 +25,7 @@ class StatementLexer(Lexer):  # type: ignore[misc]  # Lark is not typed
         terminals = sorted(conf.terminals, key=lambda t: (-t.priority, -t.pattern.max_width))
         # A terminal that the grammar spells out comes before a pattern that matches the same text.
         self._fixed = {t.pattern.value: t.name for t in terminals if t.pattern.type == "str"}
+        self._fixed.update({word: self._fixed[keyword] for word, keyword in _SINGULAR.items()})
         tokens = "|".join(f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in terminals if t.name not in conf.ignore)
         blanks = "|".join(t.pattern.to_regexp() for t in terminals if t.name in conf.ignore)
         self._match = re.compile(f"(?:{blanks})*+(?:{tokens})?").match

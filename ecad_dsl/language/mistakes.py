@@ -18,7 +18,6 @@ from ecad_dsl.language.text import Source, Span
 _WORD = re.compile(r"\w+|[^\S \t]+|.", re.DOTALL)
 _LAST_NAME = re.compile(r"(?<![\w.-])([a-z]\w*)\s*\Z")
 _NEXT_NUMBER = re.compile(r"\s+([0-9]+)")
-_NOUN = {"STEP", "STEPS"}
 _NOUNS = ("steps", "step", "blocks", "block")
 _DASHES = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _QUOTES = (
@@ -38,8 +37,6 @@ _PHRASES = {
     "COMMA": "`,`",
     "MINUS": "`-`",
     "EQUAL": "`=`",
-    "STEP": "`steps`",
-    "BLOCK": "`blocks`",
 }
 
 # (type of what was found, a terminal that could stand there) -> what was probably meant.
@@ -50,10 +47,8 @@ _HINTS = {
     ("PERCENT", "BLOCKS"): "write `blocks` before the percentage: `in blocks {word}`",
     ("AND", "COMMA"): "separate components, numbers and names by commas",
     ("NAME", "INT"): "join block terms with `and`: `in blocks 0, 2 and single blocks 3`",
-    ("STEPS", "INT"): "write the number first: `every 2 steps`",
-    ("STEP", "INT"): "write the number first: `every 1 step`",
-    ("BLOCKS", "INT"): "write the number first: `first 2 blocks`",
-    ("BLOCK", "INT"): "write the number first: `first 1 block`",
+    ("STEPS", "INT"): "write the number first: `every 1 step`, `every 2 steps`",
+    ("BLOCKS", "INT"): "write the number first: `first 1 block`, `first 2 blocks`",
     ("EQUAL", "INT"): "write it without `=`",
     ("EQUAL", "NAME"): "write it without `=`",
 }
@@ -65,7 +60,7 @@ def unexpected_token(error: Any, line: Logical, source: Source) -> Diagnostic:
     label = f"expected {expectation(accepts)}"
     if token.type == "$END":
         end = line.span.stop
-        fix = Fix(Span(end, end), " steps") if accepts == _NOUN else None
+        fix = Fix(Span(end, end), " steps") if accepts == {"STEPS"} else None
         message = "the statement ends too early"
         return _error(source, "E108", message, Span(end, end + 1), label=label, fix=fix)
     # Tokens have their places in the source; what stands around this one is looked up in the statement.
@@ -145,10 +140,10 @@ def _hint(token: Any, accepts: Collection[str], line: Logical) -> tuple[str | No
     for (found, possible), text in _HINTS.items():
         if found == token.type and possible in {*accepts, *listed} and (found != "NAME" or before[-1:] == ","):
             return text.format(word=token), _rewrite(token, possible, accepts, line)
-    missing = "steps" if accepts == _NOUN else "=" if accepts == {"EQUAL"} else None
+    missing = "steps" if accepts == {"STEPS"} else "=" if accepts == {"EQUAL"} else None
     if missing is not None and token.type != "NAME":
         return f"write `{missing}` before it", Fix(Span(start, start), f"{missing} ")
-    keywords = [terminal.lower() for terminal in accepts if terminal not in _PHRASES or terminal in ("STEP", "BLOCK")]
+    keywords = [terminal.lower() for terminal in accepts if terminal not in _PHRASES]
     return correction(str(token), keywords, Span(start, start + len(token)))
 
 
@@ -170,7 +165,7 @@ def _rewrite(token: Any, possible: str, accepts: Collection[str], line: Logical)
             edit = lead, stop + len(line.text[stop:]) - len(line.text[stop:].lstrip()), " "
         case _, _ if number is not None:
             edit = start, number.end(), f"{number[1]} {token}"
-        case (("STEP" | "BLOCK"), _):
+        case (("STEPS" | "BLOCKS"), _) if token in ("step", "block"):
             edit = start, start, "1 "
         case _:
             return None

@@ -34,8 +34,8 @@ def lint(program: tree.Program, model: str | ModelSpec | None = None, steps: int
     linter.report_unused_lets()
     target = settle(program, model, steps)
     live: Iterable[tree.Rule] = program.rules
-    followed = target.fits and len(program.rules) * (target.steps or 0) <= MAX_FOLLOWED
-    if followed and target.spec is not None and target.steps is not None:
+    bounded = target.fits and len(program.rules) * (target.steps or 0) <= MAX_FOLLOWED
+    if bounded and target.spec is not None and target.steps is not None:
         resolver = Resolver(program, target.spec, target.steps)
         painted = list(strokes(program, target, resolver))
         if not any(diagnostic.is_error for diagnostic in target.found + resolver.found):
