@@ -48,15 +48,19 @@ def members(bits: int) -> list[int]:
 
 def phrase_constant(action: tree.Action, must: int, may: int, count: int) -> Steps:
     """How to select the steps of a `reuse` or `recompute` rule: ``must`` at least, ``may`` at most, of ``count``."""
-    return min(chain(_plain(action, must, may, count), _recurring(action, must, may, count)), key=_cost)
+    choices = chain(_plain(action, must, may, count), _recurring(action, must, may, count))
+    return min((c for c in choices if action is tree.Action.RECOMPUTE or not _names_step_0(c)), key=_cost)
 
 
 def phrase_cache(must: int, may: int, count: int, period: int, phase: int) -> Steps:
     """How to select the steps of a `cache` rule that recomputes where ``step % period == phase``."""
-    return min(
-        (_cached(choice, period, phase) for choice in _plain(tree.Action.CACHE, must, may, count)),
-        key=_cost,
-    )
+    choices = _plain(tree.Action.CACHE, must, may, count)
+    return min((_cached(c, period, phase) for c in choices if phase == 0 or not _names_step_0(c)), key=_cost)
+
+
+def _names_step_0(phrase: Steps) -> bool:
+    """Whether it says in words that it starts at step 0, where a reader would wonder what there is to reuse."""
+    return isinstance(phrase.selector, tree.FromTo) and phrase.bits & 1 == 1
 
 
 def _cost(phrase: Steps | Blocks) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import Program, format, parse
 from ecad_dsl.models import ModelSpec, load_spec
-from ecad_dsl.schedule import Schedule, compile
+from ecad_dsl.schedule import Schedule, compile, cost, import_json, lint, load
 from ecad_dsl.schedule.decompile import decompile
 from tests.strategies import programs_for
 
+ROOT = Path(__file__).parents[2]
 PIXART = load_spec("pixart-alpha")
 FLUX = load_spec("flux.1-dev")
 SMALL_PIXART = PIXART.resized({"blocks": 5})
@@ -21,8 +24,9 @@ SMALL = pytest.mark.parametrize("spec", [SMALL_PIXART, SMALL_FLUX], ids=["pixart
 
 
 def assert_same(found: Program, schedule: Schedule) -> None:
-    """Also as text: what is found can be written down."""
+    """Also as text: what is found can be written down. Of what the linter knows, only outputs that nobody reads."""
     assert compile(parse(format(found)), schedule.spec, schedule.steps) == schedule
+    assert {finding.code for finding in lint(found, schedule.spec, schedule.steps)} <= {"W309"}
 
 
 @SMALL
@@ -78,6 +82,25 @@ def test_families_of_two_stacks(text: str) -> None:
     found = decompile(schedule)
     assert_same(found, schedule)
     assert found.length[0] <= planted.length[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "schedules" / "paper").glob("*.ecad")), ids=lambda path: path.stem)
+def test_the_library_has_the_released_schedules_cell_for_cell(path: Path) -> None:
+    program = load(path)
+    released = import_json(ROOT / "tests" / "data" / "paper" / str(program.meta["released_as"]), program.model)
+    assert compile(program) == released
+    assert cost(released, 256, 256).macs == program.meta["macs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("pixart_alpha_256_fast", 45), ("pixart_sigma_256_fast", 38), ("flux_256_fast", 40)]
+)
+def test_released_schedules_come_back_as_short_programs(name: str, most: int) -> None:
+    """Without any search: the first program found is short enough already."""
+    schedule = import_json(ROOT / "tests" / "data" / "paper" / f"{name}.json")
+    found = decompile(schedule, effort=0)
+    assert_same(found, schedule)
+    assert found.length[0] <= most
 
 
 def test_the_same_program_every_time() -> None:
