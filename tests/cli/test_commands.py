@@ -194,7 +194,10 @@ def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_pa
 def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_nothing_had_happened(ecad, tmp_path: Path) -> None:
     small = ("--population", "6", "--generations", "40", "--prompts", "1", "--steps", "4")
     command = [sys.executable, "-m", "ecad_dsl.cli.main", "evolve", "--run", str(tmp_path / "stopped"), *small]
+    # Tests that run in the background of a script ignore Ctrl-C, and would pass that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     store = tmp_path / "stopped" / "run.sqlite"
     wait_until(lambda: process.poll() is not None or (store.exists() and count(store) >= 8))
     process.send_signal(signal.SIGINT)
