@@ -259,10 +259,11 @@ class _Linter:
                 continue
             step = min(fate.unread)
             concerned = [f for f in feeders if any(cells & f.cells for cells in fate.unread.values())]
-            names = _listed([f"`{name}`" for name in dict.fromkeys(f.name for f in concerned)])
+            feeding = list(dict.fromkeys(f"`{f.name}`" for f in concerned))
+            names = f"{_listed(feeding)} only feed{'s' * (len(feeding) == 1)}"
             readers = _listed([f"`{name}`" for name in dict.fromkeys(f.reader for f in concerned)])
             plural = "s are" if count > 1 else " is"
-            message = f"{count:,} recompute{plural} never read: {names} only feed {readers}, which is reused there"
+            message = f"{count:,} recompute{plural} never read: {names} {readers}, which is reused there"
             example = _example(fate.unread[step], feeders)
             span = fate.rule.components.span or fate.rule.span
             self._warn("W309", message, span, f"such as {example} at step {step}", "reuse them there: nothing is lost")
