@@ -15,7 +15,7 @@ from ecad_dsl.errors import EcadError
 if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic
 
-_CODE = re.compile(r"[EW][0-9]{3}", re.IGNORECASE)
+_CODE = re.compile(r"[A-Z][0-9]{3}", re.IGNORECASE)
 _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```\n", re.MULTILINE)
 _FILE = "fast.ecad"
 
