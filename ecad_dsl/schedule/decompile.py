@@ -28,6 +28,9 @@ from ecad_dsl.schedule.schedule import Schedule
 
 Array = npt.NDArray[Any]
 
+MAX_STEPS = 1_000
+_MAX_PERIOD = 64
+"""Longer periods are written step by step."""
 REUSED, RECOMPUTED = 0, 1
 """The patterns of rules without a period."""
 _FORBIDDEN = -1e6
@@ -49,10 +52,14 @@ def decompile(
         progress: told again and again which share of the longest possible search is done, from 0 to 1.
 
     Raises:
-        EcadError: ``effort`` is negative or not finite.
+        EcadError: ``effort`` is negative or not finite, or the schedule has more than 1,000 steps.
     """
     if not 0 <= effort < float("inf"):
         raise EcadError(f"the effort must be a number from 0 up, not {effort}")
+    if schedule.steps > MAX_STEPS:
+        raise EcadError(
+            f"rules are looked for in schedules of up to {MAX_STEPS:,} steps; this one has {schedule.steps:,}"
+        )
     grid = _Grid(schedule)
     boxes = _Search(grid, np.random.default_rng(seed)).run(effort, progress)
     return tree.Program(tuple(_Writer(grid).write(boxes[::-1])))
@@ -75,7 +82,7 @@ class _Grid:
         self.target = np.array([[row >> bit & 1 for bit in range(spec.cells)] for row in schedule.rows], bool)
         self.phases = [(0, 0), (1, 0)]
         """Period and phase of each pattern; first "all reused" (as period 0) and "all recomputed"."""
-        for period in (*range(2, self.steps // 2 + 1), self.steps):
+        for period in (*range(2, min(self.steps // 2, _MAX_PERIOD) + 1), self.steps):
             # With the whole length for a period, one step is recomputed and the others reused.
             self.phases += [(period, phase) for phase in range(period)] if period > 1 else []
         self.patterns = np.array(

@@ -37,7 +37,8 @@ def simplify(
         program: what to simplify.
         model: as for :func:`compile`.
         steps: as for :func:`compile`.
-        effort: how long to search, as a multiple of what :func:`decompile` takes by default; 0 leaves it at rewrites.
+        effort: how long to search, as a multiple of what :func:`decompile` takes by default; 0 leaves it at rewrites, and
+            so do more steps than it takes.
         progress: called during the search with the share that is done, from 0 to 1.
 
     Raises:
@@ -52,8 +53,10 @@ def simplify(
     rewritten = rewrite(program, PORTABLE + JUDGED, schedule)
     if not effort:
         return rewritten
-    from ecad_dsl.schedule.decompile import decompile
+    from ecad_dsl.schedule.decompile import MAX_STEPS, decompile
 
+    if schedule.steps > MAX_STEPS:
+        return rewritten
     found = decompile(schedule, effort=effort, progress=progress)
     searched = rewrite(_with_rules(program, found.rules), PORTABLE + JUDGED, schedule)
     return searched if searched.length < rewritten.length else rewritten

@@ -18,6 +18,10 @@ _MIN_STRIDE = 4
 """Members from which on `first-last by k`, three literals, is shorter than a list."""
 
 
+_MOST_WEIGHED = 36
+"""Of so many members all ways to list them are weighed; their number doubles with every few members more."""
+
+
 class Steps(NamedTuple):
     """The clauses of a rule that select steps, and what they cost."""
 
@@ -128,7 +132,16 @@ def _items_literals(items: tuple[tree.Range, ...]) -> int:
 
 
 def _cover(must: int, may: int) -> tuple[tuple[tree.Range, ...], int]:
-    """The items with the fewest literals that hold all of ``must`` and nothing beyond ``may``; and what they hold."""
+    """Items that hold all of ``must`` and nothing beyond ``may``, and what they hold.
+
+    Those with the fewest literals, as far as :func:`_items_from` knows them, once no more than a few members are left.
+    """
+    chosen: list[tree.Range] = []
+    left = must
+    while left.bit_count() > _MOST_WEIGHED:
+        item = max(_items_from(left, may), key=lambda item: (left & _held(item)).bit_count() / _items_literals((item,)))
+        chosen.append(item)
+        left &= ~_held(item)
 
     @cache
     def best(left: int) -> tuple[int, tuple[tree.Range, ...]]:
@@ -140,7 +153,7 @@ def _cover(must: int, may: int) -> tuple[tuple[tree.Range, ...], int]:
             choices.append((cost + _items_literals((item,)), (item, *rest)))
         return min(choices, key=lambda choice: choice[0])
 
-    items = best(must)[1]
+    items = (*chosen, *best(left)[1])
     bits = 0
     for item in items:
         bits |= _held(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,14 @@ def test_the_same_program_every_time() -> None:
     )
     assert decompile(schedule) == decompile(schedule)
     assert decompile(schedule, seed=1) == decompile(schedule, seed=1)
+
+
+def test_many_steps_take_bounded_time_and_memory() -> None:
+    noise = random.Random(0)
+    schedule = Schedule(SMALL_PIXART, tuple(noise.getrandbits(SMALL_PIXART.cells) for _ in range(120)))
+    assert_same(decompile(schedule, effort=0), schedule)
+    with pytest.raises(EcadError, match="1,000 steps"):
+        decompile(compile(parse("cache all every 3 steps"), SMALL_PIXART, 1001))
 
 
 @pytest.mark.parametrize("effort", [-1, float("nan"), float("inf")])
