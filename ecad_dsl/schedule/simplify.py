@@ -37,8 +37,8 @@ def simplify(
         program: what to simplify.
         model: as for :func:`compile`.
         steps: as for :func:`compile`.
-        effort: how long to search, as a multiple of what :func:`decompile` takes by default; 0 leaves it at rewrites, and
-            so do more steps than it takes.
+        effort: how long to search, as a multiple of what :func:`decompile` takes by default; 0 leaves it at
+            rewrites, and so do more steps than it takes.
         progress: called during the search with the share that is done, from 0 to 1.
 
     Raises:
