@@ -16,6 +16,7 @@ from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import Stroke, strokes
 from ecad_dsl.schedule.layers import Layer, layers
 from ecad_dsl.schedule.resolve import Resolver, names_in
+from ecad_dsl.schedule.sentences import listed
 from ecad_dsl.schedule.target import settle
 
 _MOST_NAMED = 4
@@ -250,7 +251,7 @@ class _Linter:
             noun, names = "line", [str(source.position(span.start).line) for span in spans]
         if len(ordered) > _MOST_NAMED:
             names.append("others")
-        return f"{noun}{'s' * (len(names) > 1)} {_listed(names)}"
+        return f"{noun}{'s' * (len(names) > 1)} {listed(names)}"
 
     def report_unread(self, fates: Iterable[_Fate], feeders: Sequence[_Feeder]) -> None:
         for fate in fates:
@@ -260,8 +261,8 @@ class _Linter:
             step = min(fate.unread)
             concerned = [f for f in feeders if any(cells & f.cells for cells in fate.unread.values())]
             feeding = list(dict.fromkeys(f"`{f.name}`" for f in concerned))
-            names = f"{_listed(feeding)} only feed{'s' * (len(feeding) == 1)}"
-            readers = _listed([f"`{name}`" for name in dict.fromkeys(f.reader for f in concerned)])
+            names = f"{listed(feeding)} only feed{'s' * (len(feeding) == 1)}"
+            readers = listed([f"`{name}`" for name in dict.fromkeys(f.reader for f in concerned)])
             plural = "s are" if count > 1 else " is"
             message = f"{count:,} recompute{plural} never read: {names} {readers}, which is reused there"
             example = _example(fate.unread[step], feeders)
@@ -298,7 +299,3 @@ def _without_item_0(items: Sequence[tree.Range], period: int) -> tree.StepRange 
         else:
             kept.append(item)
     return tree.StepRange(tuple(kept)) if kept else None
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
