@@ -13,6 +13,7 @@ from ecad_dsl.cli.console import (
     JsonOption,
     ScheduleFiles,
     SeedOption,
+    WorkersOption,
     check_picture,
     check_step_count,
     check_writable,
@@ -44,6 +45,7 @@ def compare(
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png or .svg.")] = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure schedules and baselines on the reference model: reward, MACs and time, with intervals."""
@@ -66,7 +68,7 @@ def compare(
         schedule = source.on(spec, default_steps=steps)
         check_step_count(pipe, schedule.steps)
         entries.append(Entry(_unused_name(Path(file).stem, entries), "evolved", schedule))
-    measured = measure_all(pipe, entries, prompts, seed, rounds)
+    measured = measure_all(pipe, entries, prompts, seed, rounds, workers)
     result = table(measured)
     if csv is not None:
         write_text(csv, result.to_csv(index=False))
@@ -86,13 +88,19 @@ def _unused_name(stem: str, entries: Sequence[Entry]) -> str:
 
 
 def measure_all(
-    pipe: ReferencePipeline, entries: Sequence[Entry], prompts: int, seed: int, rounds: int
+    pipe: ReferencePipeline,
+    entries: Sequence[Entry],
+    prompts: int,
+    seed: int,
+    rounds: int,
+    workers: int | None,
 ) -> list[Measured]:
     """Every entry on held-out prompts, with a progress bar; timed in batches of 4 pictures."""
     from rich.markup import escape
 
     from ecad_dsl.quality.measure import measure, reference_sampler
     from ecad_dsl.quality.prompts import held_out
+    from ecad_dsl.workers import cpu_count
 
     sampler = reference_sampler(pipe, held_out(prompts, seed))
     timer = reference_sampler(pipe, held_out(4, seed), batch=4) if rounds else None
@@ -102,7 +110,7 @@ def measure_all(
         def advance(name: str) -> None:
             bar.update(task, advance=1, description=f"measuring {escape(name)}")
 
-        return measure(sampler, entries, timer, rounds, advance)
+        return measure(sampler, entries, timer, rounds, on_done=advance, workers=workers or cpu_count())
 
 
 def print_comparison(result: pd.DataFrame, title: str) -> None:

@@ -40,6 +40,10 @@ ScheduleFiles = Annotated[
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help=".ecad files; - reads standard input.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model spec, if the program names none.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", "-s", min=1, help="Steps, if the program names none.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that measure side by side; they find the same. Default: one for each CPU."),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=1_000_000, help="Another seed: other prompts and noise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecad_dsl.cli.compare import measure_all, print_comparison
-from ecad_dsl.cli.console import SeedOption, err, out, writable_folder
+from ecad_dsl.cli.console import SeedOption, WorkersOption, err, out, writable_folder
 from ecad_dsl.cli.evolve import print_front, search
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def demo(
     prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 96,
     judge_prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 96,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of paired timing.")] = 3,
+    workers: WorkersOption = None,
 ) -> None:
     """Evolve readable schedules on the built-in model in a few minutes, and compare them with hand-made ones.
 
@@ -55,15 +56,15 @@ def demo(
         "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "prompts": prompts, "steps": STEPS,
     }  # fmt: skip
     try:
-        front = search(folder, settings)
+        front = search(folder, settings, workers)
         print_front(front)
-        _judge(folder, front, judge_prompts, seed, rounds)
+        _judge(folder, front, judge_prompts, seed, rounds, workers)
     except KeyboardInterrupt:
         err.print("\ninterrupted; every finished evaluation is kept. The same command goes on from here.")
         raise typer.Exit(130) from None
 
 
-def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, rounds: int) -> None:
+def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, rounds: int, workers: int | None) -> None:
     """Measure the front and the baselines on held-out prompts; write and print what came of it."""
     from ecad_dsl.analysis import compare
     from ecad_dsl.analysis.baselines import baselines
@@ -78,7 +79,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
         entry.name: compare.match(front, cost(entry.schedule).macs) for entry in hand_made if entry.name in RIVALS
     }
     evolved = {_name(c): c for c in [*_spread(front), *matches.values()] if c is not None}
-    measured = measure_all(pipe, [*hand_made, *map(_entry, evolved.values())], prompts, seed, rounds)
+    measured = measure_all(pipe, [*hand_made, *map(_entry, evolved.values())], prompts, seed, rounds, workers)
     by_name = {m.entry.name: m for m in measured}
     verdicts = [
         compare.verdict(by_name[rival], None if match is None else by_name[_name(match)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
-from ecad_dsl.cli.console import SeedOption, err, out, print_table, progress_bar, writable_folder
+from ecad_dsl.cli.console import SeedOption, WorkersOption, err, out, print_table, progress_bar, writable_folder
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def evolve(
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
     max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
+    workers: WorkersOption = None,
 ) -> None:
     """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
 
@@ -66,7 +67,7 @@ def evolve(
         settings = _stored_settings(resume)
     folder = resume or writable_folder(run or Path())
     try:
-        front = search(folder, settings)
+        front = search(folder, settings, workers)
     except KeyboardInterrupt:
         way_on = f"ecad evolve --resume {folder}"
         err.print(
@@ -77,9 +78,10 @@ def evolve(
     out.print(f"written: {folder / 'front'}/*.ecad", markup=False, soft_wrap=True)
 
 
-def search(folder: Path, settings: Settings) -> tuple[Candidate, ...]:
+def search(folder: Path, settings: Settings, workers: int | None = None) -> tuple[Candidate, ...]:
     """Run a search to its end with a progress bar; the front."""
     from ecad_dsl.evolution.search import evolve as evolve_on
+    from ecad_dsl.workers import cpu_count
 
     problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"])
     progress = evolve_on(
@@ -92,6 +94,7 @@ def search(folder: Path, settings: Settings) -> tuple[Candidate, ...]:
         max_rules=settings["max_rules"],
         min_macs=settings["min_macs"],
         max_macs=settings["max_macs"],
+        workers=workers or cpu_count(),
     )
     front = _watch(progress, settings)
     if not front:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +33,7 @@ from ecad_dsl.evolution.store import Evaluation, RunStore
 from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
 from ecad_dsl.schedule import Schedule, cost, format
+from ecad_dsl.workers import Workers
 
 Objective = Literal["reward", "fidelity"]
 
@@ -94,6 +94,7 @@ def evolve(
     max_rules: int = 24,
     min_macs: float = 0.0,
     max_macs: float = 1.0,
+    workers: int = 1,
 ) -> Iterator[Progress]:
     """Search for schedules; yields after every evaluation and can be stopped at any of them.
 
@@ -102,6 +103,9 @@ def evolve(
 
     Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
     which lends them its rules, is measured whatever it costs.
+
+    With ``workers`` more than one, candidates are measured side by side in so many processes, each with a copy of the
+    problem (see ``Workers``); what is found does not depend on their number.
 
     Called again with the same settings and run folder, it goes on where it was stopped and ends with the front of an
     uninterrupted run. ``run/front/*.ecad`` is written anew after each generation.
@@ -126,12 +130,16 @@ def evolve(
         # Going on means going through the same search again, which another version may do differently.
         **{f"version of {name}": version(name) for name in ("ecad", "pymoo", "numpy")},
     }
-    with RunStore(Path(run)) as store:
+    if workers < 1:
+        raise EcadError(f"evolution needs at least one worker, not {workers}")
+    with RunStore(Path(run)) as store, Workers(problem, workers) as pool:
         store.keep_settings(settings)
-        yield from _search(problem, space, store, settings)
+        yield from _search(problem, space, store, pool, settings)
 
 
-def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str, Any]) -> Iterator[Progress]:
+def _search(
+    problem: Problem, space: Space, store: RunStore, pool: Workers, settings: dict[str, Any]
+) -> Iterator[Progress]:
     algorithm = _nsga2(space, settings["population"], settings["seed"])
     front: tuple[Candidate, ...] = ()
     found: dict[str, Candidate] = {}
@@ -140,13 +148,16 @@ def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str,
         asked = algorithm.ask()
         if asked is None:  # no child that is new could be found
             break
-        for individual in asked:
-            genome: Genome = individual.X[0]
-            evaluation = store.find(genome.key)
-            remembered += evaluation is not None
-            if evaluation is None:
-                evaluation = _evaluate(problem, genome, generation, settings["objective"])
-                store.add(evaluation)
+        genomes: list[Genome] = [individual.X[0] for individual in asked]
+        known = [store.find(genome.key) for genome in genomes]
+        begun = [
+            evaluation or _unmeasured(problem, genome, generation)
+            for evaluation, genome in zip(known, genomes, strict=True)
+        ]
+        schedules = [genome.schedule for genome in genomes]
+        evaluations = _measured(begun, schedules, settings["objective"], store, pool)
+        for individual, genome, before, evaluation in zip(asked, genomes, known, evaluations, strict=True):
+            remembered += before is not None
             evaluated += 1
             quality = getattr(evaluation, settings["objective"])
             failed += quality is None
@@ -160,13 +171,10 @@ def _search(problem: Problem, space: Space, store: RunStore, settings: dict[str,
     if settings["objective"] == "fidelity":
         chosen = _promising(tuple(found.values()), space) or front  # nothing bred: those written by hand
         front = ()
-        for count, candidate in enumerate(chosen, start=1):
-            evaluation = store.find(candidate.schedule.key)
-            assert evaluation is not None
-            if evaluation.reward is None:
-                reward, error = _measured(problem.reward, candidate.schedule)
-                evaluation = replace(evaluation, reward=reward, error=error)
-                store.update(evaluation)
+        schedules = [candidate.schedule for candidate in chosen]
+        begun = [evaluation for schedule in schedules if (evaluation := store.find(schedule.key))]
+        rewarded = _measured(begun, schedules, "reward", store, pool)
+        for count, (candidate, evaluation) in enumerate(zip(chosen, rewarded, strict=True), start=1):
             if evaluation.reward is None:
                 failed += 1
             else:
@@ -201,13 +209,7 @@ def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
     return algorithm
 
 
-def _evaluate(problem: Problem, genome: Genome, generation: int, objective: Objective) -> Evaluation:
-    start = time.perf_counter()
-    fidelity, reward = None, None
-    if objective == "fidelity":
-        fidelity, error = _measured(problem.fidelity, genome.schedule)
-    else:
-        reward, error = _measured(problem.reward, genome.schedule)
+def _unmeasured(problem: Problem, genome: Genome, generation: int) -> Evaluation:
     return Evaluation(
         key=genome.key,
         generation=generation,
@@ -215,22 +217,29 @@ def _evaluate(problem: Problem, genome: Genome, generation: int, objective: Obje
         edit=genome.origin.edit,
         parents=genome.origin.parents,
         macs=problem.macs(genome.schedule),
-        fidelity=fidelity,
-        reward=reward,
-        error=error,
-        seconds=time.perf_counter() - start,
+        fidelity=None,
+        reward=None,
+        error=None,
+        seconds=0.0,
     )
 
 
-def _measured(measure: Callable[[Schedule], float], schedule: Schedule) -> tuple[float | None, str | None]:
-    """What was measured, or None and why not."""
-    try:
-        value = measure(schedule)
-    except EcadError:  # a mistake of the user's, which every further candidate would repeat
-        raise
-    except Exception as failure:  # one bad candidate must not stop a run of hours
-        return None, f"{type(failure).__name__}: {failure}"
-    return (value, None) if math.isfinite(value) else (None, f"measured was {value}")
+def _measured(
+    begun: Sequence[Evaluation], schedules: Sequence[Schedule], quality: Objective, store: RunStore, pool: Workers
+) -> Iterator[Evaluation]:
+    """Each evaluation with this quality measured, in their order; stored as soon as there is one."""
+    done = {i: e for i, e in enumerate(begun) if getattr(e, quality) is not None or e.error is not None}
+    outcomes = pool.map(quality, {i: schedule for i, schedule in enumerate(schedules) if i not in done})
+    for index in range(len(begun)):
+        while index not in done:
+            which, outcome = next(outcomes)
+            value, error = outcome.value, outcome.error
+            if error is None and not math.isfinite(value):
+                value, error = None, f"measured was {value}"
+            seconds = begun[which].seconds + outcome.seconds
+            done[which] = replace(begun[which], **{quality: value}, error=error, seconds=seconds)
+            store.put(done[which])
+        yield done[index]
 
 
 def _candidate(genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:

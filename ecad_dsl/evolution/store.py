@@ -137,21 +137,13 @@ class RunStore:
         """The evaluation of the schedule with this key, if there has been one."""
         return next(self._select(key), None)
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Remember an evaluation, at once and for good."""
+    def put(self, evaluation: Evaluation) -> None:
+        """Remember an evaluation, at once and for good, in place of what was known of this schedule."""
         row = {**vars(evaluation), "parents": json.dumps(evaluation.parents)}
         names = ", ".join(row)
         places = ", ".join(f":{name}" for name in row)
         with self._translated("write to"), self._database:
-            self._database.execute(f"INSERT OR IGNORE INTO evaluations ({names}) VALUES ({places})", row)
-
-    def update(self, evaluation: Evaluation) -> None:
-        """Remember the reward, or the failure, of a candidate that was measured for its fidelity before."""
-        with self._translated("write to"), self._database:
-            self._database.execute(
-                "UPDATE evaluations SET reward = ?, error = ? WHERE key = ?",
-                (evaluation.reward, evaluation.error, evaluation.key),
-            )
+            self._database.execute(f"INSERT OR REPLACE INTO evaluations ({names}) VALUES ({places})", row)
 
     def _select(self, key: str) -> Iterator[Evaluation]:
         columns = "generation, program, edit, parents, macs, fidelity, reward, error, seconds"

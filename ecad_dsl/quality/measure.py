@@ -17,6 +17,7 @@ from ecad_dsl.quality.reward import Reward, reference_reward
 from ecad_dsl.reference.pipeline import ReferencePipeline
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
+from ecad_dsl.workers import Workers
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -35,8 +36,8 @@ class Sampler:
     batch: int = 64
     options: Mapping[str, Any] = field(default_factory=lambda: {"output_type": "pt"})
     """Further arguments of the pipeline's call."""
-    finish: Callable[[Tensor], Tensor] = lambda pictures: pictures
-    """Makes pictures in [0, 1] of what the pipeline returns."""
+    finish: Callable[[Tensor], Tensor] | None = None
+    """Makes pictures in [0, 1] of what the pipeline returns, where that is something else."""
 
     def pictures(self, schedule: Schedule) -> Tensor:
         """[prompts, 3, height, width] in [0, 1]."""
@@ -63,7 +64,8 @@ class Sampler:
         chosen = slice(start, start + self.batch)
         noise = [torch.Generator().manual_seed(seed) for seed in self.prompts.seeds[chosen]]
         prompts = list(self.prompts.prompts[chosen])
-        return self.finish(self.pipe(prompts, num_inference_steps=steps, generator=noise, **self.options).images)
+        images: Tensor = self.pipe(prompts, num_inference_steps=steps, generator=noise, **self.options).images
+        return images if self.finish is None else self.finish(images)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -82,8 +84,12 @@ def reference_sampler(pipe: ReferencePipeline, prompts: PromptSet, batch: int = 
         reference_reward,
         batch,
         {"output_type": "latent"},
-        lambda latents: (latents / 2 + 0.5).clamp(0, 1),
+        _pixels,
     )
+
+
+def _pixels(latents: Tensor) -> Tensor:
+    return (latents / 2 + 0.5).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -116,22 +122,29 @@ def measure(
     entries: Sequence[Entry],
     timer: Sampler | None = None,
     rounds: int = 5,
+    *,
     on_done: Callable[[str], None] = lambda _: None,
+    workers: int = 1,
 ) -> list[Measured]:
     """Rewards of every entry on the sampler's prompts and, where a timer is given, times of its batch.
+
+    Rewards are measured by so many processes side by side (see ``Workers``), times by this one alone.
 
     Times are compared with the pipeline under no schedule, at the first entry's number of steps.
 
     Raises:
-        EcadError: two entries have the same name.
+        EcadError: two entries have the same name; or one could not be measured.
     """
     if len({entry.name for entry in entries}) < len(entries):
         raise EcadError("two schedules to be measured have the same name; rename one of the files")
-    measured = []
-    for entry in entries:
-        rewards = sampler.rewards(entry.schedule)
-        measured.append(Measured(entry, cost(entry.schedule).macs, rewards))
-        on_done(entry.name)
+    rewards: dict[int, Array] = {}
+    with Workers(sampler, workers) as pool:
+        for index, outcome in pool.map("rewards", {i: entry.schedule for i, entry in enumerate(entries)}):
+            if outcome.error is not None:
+                raise EcadError(f"{entries[index].name} cannot be measured: {outcome.error}")
+            rewards[index] = outcome.value
+            on_done(entries[index].name)
+    measured = [Measured(entry, cost(entry.schedule).macs, rewards[i]) for i, entry in enumerate(entries)]
     if timer is None:
         return measured
     steps, batch = entries[0].schedule.steps, min(timer.batch, len(timer.prompts))

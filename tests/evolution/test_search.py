@@ -77,6 +77,20 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_t
         assert problem.measured == whole.evaluated + whole.to_reward - stop
 
 
+def test_workers_find_what_one_process_finds_and_what_they_measured_is_kept(tmp_path: Path) -> None:
+    alone = list(evolve(Synthetic(), tmp_path / "alone", objective="fidelity", **SETTINGS))
+    search = evolve(Synthetic(), tmp_path / "shared", objective="fidelity", workers=2, **SETTINGS)
+    begun = [next(search) for _ in range(11)]
+    search.close()
+    problem = Synthetic()
+    shared = list(evolve(problem, tmp_path / "shared", objective="fidelity", **SETTINGS))
+    assert [figures(progress.front) for progress in begun] == [figures(progress.front) for progress in alone[:11]]
+    assert [figures(progress.front) for progress in shared] == [figures(progress.front) for progress in alone]
+    assert problem.measured <= len(alone) - len(begun)
+    with pytest.raises(EcadError, match="at least one worker"):
+        next(evolve(Synthetic(), tmp_path / "none", workers=0))
+
+
 def test_a_search_for_fidelity_ends_with_the_front_of_the_rewards_of_what_came_closest(tmp_path: Path) -> None:
     problem = Synthetic()
     *_, last = evolve(problem, tmp_path, objective="fidelity", **SETTINGS)
