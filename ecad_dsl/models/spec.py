@@ -25,13 +25,16 @@ class Component:
 
     ``module`` is its attribute path inside the block (``attn1``); ``aliases`` are the official names that the
     language accepts for it as well, first the one in released schedules. ``feeds`` is the component of the same block
-    that alone reads its output; None where anything else reads it.
+    that alone reads its output; None where anything else reads it. ``norms`` are modules of the block that prepare the
+    input of this component, and of others that name them too, and of nothing else: what is made of their output
+    until then is arithmetic that broadcasts over the tokens (modulation), so that it may be left out.
     """
 
     name: str
     module: str
     aliases: tuple[str, ...] = ()
     feeds: str | None = None
+    norms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,20 @@ class ModelSpec:
             offsets[stack.name] = bit
             bit += stack.blocks * len(stack.components)
         return offsets
+
+    @cached_property
+    def readers(self) -> dict[int, int]:
+        """For the bit of each cell that feeds another component alone, the bit of that one."""
+        readers = {}
+        for stack in self.stacks:
+            names = [component.name for component in stack.components]
+            for index, component in enumerate(stack.components):
+                if component.feeds is not None:
+                    first = range(
+                        self.offsets[stack.name], self.offsets[stack.name] + stack.blocks * len(names), len(names)
+                    )
+                    readers |= {bit + index: bit + names.index(component.feeds) for bit in first}
+        return readers
 
     @cached_property
     def _selections(self) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -220,7 +237,9 @@ def load_spec(name: str) -> ModelSpec:
             path=stack["path"],
             blocks=stack["blocks"],
             components=tuple(
-                Component(c["name"], c["module"], tuple(c.get("aliases", ())), c.get("feeds"))
+                Component(
+                    c["name"], c["module"], tuple(c.get("aliases", ())), c.get("feeds"), tuple(c.get("norms", ()))
+                )
                 for c in stack["components"]
             ),
         )

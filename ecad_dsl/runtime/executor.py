@@ -3,14 +3,16 @@
 Each component module is shadowed in the ``__dict__`` of its parent: ``block.attn1`` finds the instance
 dictionary before ``nn.Module`` looks among its registered modules, so the block calls the route, while
 ``state_dict``, ``to``, ``named_modules`` and everything else that walks the registered modules never sees it.
-A component that is reused is not called at all.
+A component that is reused is not called at all, and neither is a norm that prepares nobody's input: the route hands out
+a stand-in, one token of its input, on which the arithmetic that would follow costs next to nothing.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, reduce
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from torch import nn
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.runtime.inspect import block_counts
-from ecad_dsl.runtime.plan import READ, RUN, RUN_STORE, plan
+from ecad_dsl.schedule.plan import READ, RUN, RUN_STORE, SKIP, STORE, plan
 from ecad_dsl.schedule.schedule import Schedule
 
 
@@ -46,15 +48,18 @@ class Executor:
         """Transformer calls so far. Tells a second call of a component from one in the next forward pass."""
         self.shape: torch.Size | None = None
         """Shape of the input of this transformer call."""
-        self._cells = [Cell(self, bit, parent, name) for bit, parent, name in _components(transformer, spec)]
+        self._cells = [Cell(self, (bit,), parent, name) for bit, parent, name in _components(transformer, spec)]
+        self._norms = [Cell(self, bits, parent, name) for bits, parent, name in _norms(transformer, spec)]
 
     def load(self, schedule: Schedule) -> None:
         """Follow this schedule from now on."""
         if schedule is not self.schedule:
             self.schedule = schedule
-            ops = plan(schedule).ops
+            planned = plan(schedule)
             for cell in self._cells:
-                cell.ops = ops[cell.bit]
+                cell.ops = planned.ops[cell.bits[0]]
+            for norm in self._norms:
+                norm.ops = planned.needed(norm.bits)
 
     def attach(self) -> None:
         """Put the routes in place; also again where somebody replaced a component (loading a LoRA does).
@@ -62,12 +67,12 @@ class Executor:
         Raises:
             EcadError: another executor's routes are there.
         """
-        for cell in self._cells:
+        for cell in chain(self._cells, self._norms):
             cell.attach()
 
     def detach(self) -> None:
         """Leave the transformer as it was, and let go of everything kept."""
-        for cell in self._cells:
+        for cell in chain(self._cells, self._norms):
             cell.detach()
 
     def restart(self) -> None:
@@ -99,18 +104,21 @@ class Executor:
 
 
 class Cell:
-    """One component of one block: what it does at each step, and the outputs that it keeps."""
+    """One component of one block: what it does at each step, and the outputs that it keeps.
 
-    __slots__ = ("bit", "executor", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
+    Or a norm, which runs where any of the components with these bits does and keeps nothing.
+    """
 
-    def __init__(self, executor: Executor, bit: int, parent: nn.Module, name: str) -> None:
+    __slots__ = ("bits", "executor", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
+
+    def __init__(self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str) -> None:
         self.executor = executor
         self.parent = parent
         self.name = name
         self.module: nn.Module = parent._modules[name]  # type: ignore[assignment]
         self.route = _route(self)
         self.last_forward = -1
-        self.bit = bit
+        self.bits = bits
         self.ops = bytes([RUN])
         self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
@@ -144,7 +152,7 @@ class Cell:
         )
 
     def __str__(self) -> str:
-        bit = self.bit
+        bit = self.bits[0]
         for stack in self.executor.spec.stacks:
             size = stack.blocks * len(stack.components)
             if bit < size:
@@ -171,6 +179,8 @@ class Route:
         op = cell.ops[executor.step]
         if op == RUN:
             return cell.module(*args, **kwargs)
+        if op == SKIP:
+            return _stand_in(args, kwargs)
         if cell.last_forward == executor.forwards:
             raise EcadError(
                 f"{cell} was called twice in one transformer call, so its output cannot be cached;"
@@ -178,10 +188,10 @@ class Route:
             )
         cell.last_forward = executor.forwards
         call = executor.call
-        if op == RUN_STORE:
+        if op in (RUN_STORE, STORE):
             output = cell.module(*args, **kwargs)
             cell.outputs[call] = (executor.shape, output)
-            return output
+            return output if op == RUN_STORE else _stand_in(args, kwargs)
         kept = cell.outputs.get(call) if op == READ else cell.outputs.pop(call, None)
         if kept is None or kept[0] != executor.shape:
             raise cell.unreadable(kept)
@@ -191,6 +201,14 @@ class Route:
         """A copy of the parent gets the copied module itself: the copy is not under the schedule."""
         module: nn.Module = copy.deepcopy(self._cell.module, memo)
         return module
+
+
+def _stand_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """In place of an output that nobody reads: the first token of the input, [batch, 1, width].
+
+    What other arithmetic the block does with it comes out in shapes that fit, at the price of one token.
+    """
+    return next(value[:, :1] for value in chain(args, kwargs.values()) if isinstance(value, torch.Tensor))
 
 
 def _route(cell: Cell) -> Route:
@@ -225,6 +243,22 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[int, 
                     raise EcadError(f"{type(transformer).__name__} is not built like {spec.title}: it has no {where}")
                 if parent._modules.get(name) is not None:
                     yield bit, parent, name
+
+
+def _norms(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[tuple[int, ...], nn.Module, str]]:
+    """Bits of the components that it feeds, parent and attribute of every norm. A block may lack one."""
+    for stack in spec.stacks:
+        first, names = spec.offsets[stack.name], [component.name for component in stack.components]
+        fed: dict[str, list[int]] = {}
+        for index, component in enumerate(stack.components):
+            for norm in component.norms:
+                fed.setdefault(norm, []).append(index)
+        for block_index, block in enumerate(getattr(transformer, stack.path)):
+            for norm, indices in fed.items():
+                *path, name = norm.split(".")
+                parent = reduce(lambda module, attribute: getattr(module, attribute, None), path, block)
+                if isinstance(parent, nn.Module) and parent._modules.get(name) is not None:
+                    yield tuple(first + block_index * len(names) + index for index in indices), parent, name
 
 
 def _check_blocks(transformer: nn.Module, spec: ModelSpec) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecad_dsl.runtime import apply, inspect
+from ecad_dsl.runtime import apply, executor, inspect
 from ecad_dsl.schedule.schedule import Schedule
 from tests.runtime import oracle
 from tests.runtime.conftest import Generate
@@ -17,6 +19,8 @@ from tests.runtime.tiny import flux_transformer, pixart_transformer
 
 FLUX = flux_transformer()
 PIXART = pixart_transformer()
+OUT = 2
+"""Index of the component of FLUX's single blocks that alone reads the other two."""
 
 
 def schedules(transformer: torch.nn.Module, steps: int = 5) -> st.SearchStrategy[Schedule]:
@@ -73,7 +77,7 @@ def test_every_generation_begins_afresh(schedule: Schedule) -> None:
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=schedules(FLUX))
-def test_a_reused_module_is_not_called(schedule: Schedule) -> None:
+def test_a_module_that_is_reused_or_read_by_nobody_is_not_called(schedule: Schedule) -> None:
     hooked = 0
 
     def hook(*_: Any) -> None:
@@ -86,9 +90,45 @@ def test_a_reused_module_is_not_called(schedule: Schedule) -> None:
         oracle.denoise_flux(FLUX, 5)
     for handle in hooks:
         handle.remove()
-    assert hooked == schedule.recomputed
     for (stack, block, component), count in counts.items():
-        assert count == schedule.masks[stack][:, block, component].sum()
+        mask = schedule.masks[stack][:, block]
+        needed = mask[:, component].tolist()
+        if stack == "single" and component != OUT:
+            # Its output is read by `out` alone, where that runs: now, or before the next recompute.
+            reads = mask[:, OUT].tolist()
+            ends = [step for step in range(5) if needed[step]] + [5]
+            needed = [any(reads[start:end]) for start, end in pairwise(ends)]
+        assert count == sum(needed)
+    assert hooked == sum(counts.values())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([PIXART, FLUX]).flatmap(lambda model: st.tuples(st.just(model), schedules(model))))
+def test_nobody_reads_what_stands_in_for_what_need_not_run(case: tuple[torch.nn.Module, Schedule]) -> None:
+    transformer, schedule = case
+    denoise = oracle.denoise_flux if transformer is FLUX else oracle.denoise_pixart
+    with oracle.brute_force(transformer, schedule):
+        expected = denoise(transformer, 5)
+    with pytest.MonkeyPatch.context() as patch, apply(transformer, schedule):
+        stand_in = executor._stand_in
+        patch.setattr(executor, "_stand_in", lambda *call: torch.full_like(stand_in(*call), torch.nan))
+        assert torch.equal(denoise(transformer, 5), expected)
+
+
+@pytest.mark.parametrize(("transformer", "norms"), [(PIXART, ("norm1", "norm2")), (FLUX, ("norm1.norm", "norm.norm"))])
+def test_norms_run_only_where_what_they_prepare_runs(transformer: torch.nn.Module, norms: tuple[str, ...]) -> None:
+    calls: Counter[str] = Counter()
+
+    def hook(module: torch.nn.Module, *_: Any) -> None:
+        calls[names[module]] += 1
+
+    names = {m: n for n, m in transformer.named_modules() if "blocks." in n and n.endswith(norms)}
+    hooks = [module.register_forward_hook(hook) for module in names]
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), 5)):
+        (oracle.denoise_pixart if transformer is PIXART else oracle.denoise_flux)(transformer, 5)
+    for handle in hooks:
+        handle.remove()
+    assert calls == dict.fromkeys(names.values(), 1)
 
 
 def test_half_precision_is_exact_too() -> None:
