@@ -12,7 +12,7 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.language.tree import Program
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.runtime.clock import Clock, SchedulerClock, TimestepClock
-from ecad_dsl.runtime.executor import Executor
+from ecad_dsl.runtime.executor import Executor, check_compiled
 from ecad_dsl.runtime.inspect import find_transformer, inspect
 from ecad_dsl.schedule.compile import compile
 from ecad_dsl.schedule.interchange import holds_masks, open_masks
@@ -87,6 +87,7 @@ def apply(
             be cached. The text of a program may be wrong in itself (a ScheduleSyntaxError).
     """
     transformer = find_transformer(pipe_or_transformer)
+    check_compiled(transformer)
     spec = schedule.spec if isinstance(schedule, Schedule) else inspect(pipe_or_transformer)
     executor = Executor(transformer, spec)
     compiled = _compiled(schedule, spec, steps)

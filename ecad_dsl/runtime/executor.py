@@ -10,17 +10,16 @@ a stand-in, one token of its input, on which the arithmetic that would follow co
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from functools import cache, reduce
-from itertools import chain
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.models import ModelSpec
+from ecad_dsl.models import ModelSpec, Stack
 from ecad_dsl.runtime.inspect import block_counts
+from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock, stand_in
 from ecad_dsl.schedule.plan import READ, RUN, RUN_STORE, SKIP, STORE, plan
 from ecad_dsl.schedule.schedule import Schedule
 
@@ -48,8 +47,14 @@ class Executor:
         """Transformer calls so far. Tells a second call of a component from one in the next forward pass."""
         self.shape: torch.Size | None = None
         """Shape of the input of this transformer call."""
-        self._cells = [Cell(self, (bit,), parent, name) for bit, parent, name in _components(transformer, spec)]
-        self._norms = [Cell(self, bits, parent, name) for bits, parent, name in _norms(transformer, spec)]
+        self._compiled: dict[nn.Module, CompiledBlock] = {}
+        _check_blocks(transformer, spec)
+        self._blocks = [
+            (block, _cells(self, stack, index, block))
+            for stack in spec.stacks
+            for index, block in enumerate(getattr(transformer, stack.path))
+        ]
+        self._cells = [cell for _, cells in self._blocks for cell in cells]
 
     def load(self, schedule: Schedule) -> None:
         """Follow this schedule from now on."""
@@ -57,23 +62,35 @@ class Executor:
             self.schedule = schedule
             planned = plan(schedule)
             for cell in self._cells:
-                cell.ops = planned.ops[cell.bits[0]]
-            for norm in self._norms:
-                norm.ops = planned.needed(norm.bits)
+                cell.ops = planned.ops[cell.bits[0]] if cell.keeps else planned.needed(cell.bits)
 
     def attach(self) -> None:
-        """Put the routes in place; also again where somebody replaced a component (loading a LoRA does).
+        """Put the routes in place; also again where somebody replaced a component (loading a LoRA does) or compiled.
 
         Raises:
-            EcadError: another executor's routes are there.
+            EcadError: another executor's routes are there; the transformer is compiled whole.
         """
-        for cell in chain(self._cells, self._norms):
-            cell.attach()
+        check_compiled(self.transformer, self.spec)
+        for block, cells in self._blocks:
+            if (compiled := self._compiled.pop(block, None)) is not None:
+                compiled.detach()
+            for cell in cells:
+                cell.attach()
+            if isinstance(block._compiled_call_impl, CompiledBlock):
+                raise _under_schedule()
+            if block._compiled_call_impl is not None:
+                for cell in cells:
+                    cell.detach()
+                self._compiled[block] = CompiledBlock(block, cells)
 
     def detach(self) -> None:
         """Leave the transformer as it was, and let go of everything kept."""
-        for cell in chain(self._cells, self._norms):
+        for cell in self._cells:
             cell.detach()
+            cell.outputs.clear()
+        for compiled in self._compiled.values():
+            compiled.detach()
+        self._compiled.clear()
 
     def restart(self) -> None:
         """Step 0 of a new generation: nothing is kept."""
@@ -99,6 +116,8 @@ class Executor:
                 " call disable_gradient_checkpointing() on the transformer, or run it under torch.no_grad()"
             )
         self.call += 1
+        if self.step == self.call == 0:
+            self.attach()  # to what was compiled since
         self.forwards += 1
         self.shape = shape
 
@@ -109,9 +128,11 @@ class Cell:
     Or a norm, which runs where any of the components with these bits does and keeps nothing.
     """
 
-    __slots__ = ("bits", "executor", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
+    __slots__ = ("bits", "executor", "keeps", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
 
-    def __init__(self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str) -> None:
+    def __init__(
+        self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str, keeps: bool = True
+    ) -> None:
         self.executor = executor
         self.parent = parent
         self.name = name
@@ -119,13 +140,14 @@ class Cell:
         self.route = _route(self)
         self.last_forward = -1
         self.bits = bits
+        self.keeps = keeps
         self.ops = bytes([RUN])
         self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
 
     def attach(self) -> None:
         if self.parent.__dict__.get(self.name, self.route) is not self.route:
-            raise EcadError("this transformer is already under a schedule; leave that `with ecad.apply(...)` first")
+            raise _under_schedule()
         registered = self.parent._modules[self.name]
         if registered is not None and registered is not self.module:
             self.module = registered
@@ -135,9 +157,24 @@ class Cell:
     def detach(self) -> None:
         if self.parent.__dict__.get(self.name) is self.route:
             del self.parent.__dict__[self.name]
-        self.outputs.clear()
 
-    def unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
+    def keep(self, output: Any) -> None:
+        """For the same transformer call of later steps."""
+        self.outputs[self.executor.call] = (self.executor.shape, output)
+
+    def kept(self, op: int) -> Any:
+        """What was kept in this transformer call of an earlier step.
+
+        Raises:
+            EcadError: nothing was, or for an input of another shape.
+        """
+        executor = self.executor
+        kept = self.outputs.get(executor.call) if op == READ else self.outputs.pop(executor.call, None)
+        if kept is None or kept[0] != executor.shape:
+            raise self._unreadable(kept)
+        return kept[1]
+
+    def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
         executor = self.executor
         here = f"step {executor.step} reuses {self}"
         if kept is None:
@@ -180,35 +217,20 @@ class Route:
         if op == RUN:
             return cell.module(*args, **kwargs)
         if op == SKIP:
-            return _stand_in(args, kwargs)
+            return stand_in(args, kwargs)
         if cell.last_forward == executor.forwards:
-            raise EcadError(
-                f"{cell} was called twice in one transformer call, so its output cannot be cached;"
-                " turn feed-forward chunking off"
-            )
+            raise EcadError(CALLED_TWICE.format(cell))
         cell.last_forward = executor.forwards
-        call = executor.call
         if op in (RUN_STORE, STORE):
             output = cell.module(*args, **kwargs)
-            cell.outputs[call] = (executor.shape, output)
-            return output if op == RUN_STORE else _stand_in(args, kwargs)
-        kept = cell.outputs.get(call) if op == READ else cell.outputs.pop(call, None)
-        if kept is None or kept[0] != executor.shape:
-            raise cell.unreadable(kept)
-        return kept[1]
+            cell.keep(output)
+            return output if op == RUN_STORE else stand_in(args, kwargs)
+        return cell.kept(op)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """A copy of the parent gets the copied module itself: the copy is not under the schedule."""
         module: nn.Module = copy.deepcopy(self._cell.module, memo)
         return module
-
-
-def _stand_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """In place of an output that nobody reads: the first token of the input, [batch, 1, width].
-
-    What other arithmetic the block does with it comes out in shapes that fit, at the price of one token.
-    """
-    return next(value[:, :1] for value in chain(args, kwargs.values()) if isinstance(value, torch.Tensor))
 
 
 def _route(cell: Cell) -> Route:
@@ -224,41 +246,53 @@ def _route_class(module_class: type[nn.Module]) -> type[Route]:
     return type(module_class.__name__, (Route, module_class), {})
 
 
-def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[int, nn.Module, str]]:
-    """Bit, parent and attribute of every component. A block may lack one: SD3's last has no text feed-forward."""
-    _check_blocks(transformer, spec)
-    bit = -1
-    for stack in spec.stacks:
-        for index, block in enumerate(getattr(transformer, stack.path)):
-            for component in stack.components:
-                bit += 1
-                *path, name = component.module.split(".")
-                parent = block
-                for attribute in path:
-                    parent = getattr(parent, attribute, None)
-                where = f"{stack.path}[{index}].{component.module}"
-                if isinstance(parent, nn.ModuleList | nn.ModuleDict | nn.Sequential):
-                    raise EcadError(f"{where} is an item of a {type(parent).__name__} and cannot be cached")
-                if not isinstance(parent, nn.Module) or not hasattr(parent, name):
-                    raise EcadError(f"{type(transformer).__name__} is not built like {spec.title}: it has no {where}")
-                if parent._modules.get(name) is not None:
-                    yield bit, parent, name
+def _cells(executor: Executor, stack: Stack, index: int, block: nn.Module) -> list[Cell]:
+    """The components of a block, then its norms. A block may lack some: SD3's last has no text feed-forward."""
+    first = executor.spec.offsets[stack.name] + index * len(stack.components)
+    cells = []
+    fed: dict[str, list[int]] = {}
+    for bit, component in enumerate(stack.components, start=first):
+        where = f"{stack.path}[{index}].{component.module}"
+        parent, name = _parent(block, component.module)
+        if isinstance(parent, nn.ModuleList | nn.ModuleDict | nn.Sequential):
+            raise EcadError(f"{where} is an item of a {type(parent).__name__} and cannot be cached")
+        if not isinstance(parent, nn.Module) or not hasattr(parent, name):
+            built = type(executor.transformer).__name__
+            raise EcadError(f"{built} is not built like {executor.spec.title}: it has no {where}")
+        if parent._modules.get(name) is None:
+            continue
+        cells.append(Cell(executor, (bit,), parent, name))
+        for norm in component.norms:
+            fed.setdefault(norm, []).append(bit)
+    for path, bits in fed.items():
+        parent, name = _parent(block, path)
+        if isinstance(parent, nn.Module) and parent._modules.get(name) is not None:
+            cells.append(Cell(executor, tuple(bits), parent, name, keeps=False))
+    return cells
 
 
-def _norms(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[tuple[int, ...], nn.Module, str]]:
-    """Bits of the components that it feeds, parent and attribute of every norm. A block may lack one."""
-    for stack in spec.stacks:
-        first, names = spec.offsets[stack.name], [component.name for component in stack.components]
-        fed: dict[str, list[int]] = {}
-        for index, component in enumerate(stack.components):
-            for norm in component.norms:
-                fed.setdefault(norm, []).append(index)
-        for block_index, block in enumerate(getattr(transformer, stack.path)):
-            for norm, indices in fed.items():
-                *path, name = norm.split(".")
-                parent = reduce(lambda module, attribute: getattr(module, attribute, None), path, block)
-                if isinstance(parent, nn.Module) and parent._modules.get(name) is not None:
-                    yield tuple(first + block_index * len(names) + index for index in indices), parent, name
+def _parent(block: nn.Module, path: str) -> tuple[nn.Module | None, str]:
+    """The module that has what the path leads to as an attribute, None if there is none; and the attribute."""
+    *way, name = path.split(".")
+    parent: nn.Module | None = block
+    for attribute in way:
+        parent = getattr(parent, attribute, None)
+    return parent, name
+
+
+def _under_schedule() -> EcadError:
+    return EcadError("this transformer is already under a schedule; leave that `with ecad.apply(...)` first")
+
+
+def check_compiled(transformer: nn.Module, spec: ModelSpec | None = None) -> None:
+    """Raises an EcadError if the transformer is compiled as a whole."""
+    if transformer._compiled_call_impl is None and not hasattr(transformer, "_orig_mod"):
+        return
+    path = spec.stacks[0].path if spec else "transformer_blocks"
+    raise EcadError(
+        "this transformer is compiled as a whole, which fixes what it computes; compile its blocks one by one instead"
+        f" (for block in transformer.{path}: block.compile()), and it runs under a schedule"
+    )
 
 
 def _check_blocks(transformer: nn.Module, spec: ModelSpec) -> None:

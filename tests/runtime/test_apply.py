@@ -298,16 +298,6 @@ def test_a_file_of_masks_is_read_for_the_model_at_hand(tmp_path: Path, name: str
         pass
 
 
-def test_compiled_blocks_follow_the_schedule() -> None:
-    transformer = pixart_transformer(num_layers=1)
-    schedule = oracle.random_schedule(inspect(transformer), 4)
-    with oracle.brute_force(transformer, schedule):
-        cached = oracle.denoise_pixart(transformer, 4)
-    transformer.transformer_blocks[0].compile(backend="eager")
-    with apply(transformer, schedule):
-        assert torch.equal(oracle.denoise_pixart(transformer, 4), cached)
-
-
 def test_a_portable_program_on_a_bare_model_needs_the_steps(tmp_path: Path) -> None:
     portable = tmp_path / "fora.ecad"
     portable.write_text("cache all every 2 steps\n")

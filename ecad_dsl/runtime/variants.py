@@ -1,0 +1,167 @@
+"""Blocks that are compiled one by one (``compile_repeated_blocks``): a variant for each pattern of reused components.
+
+The compiler must see what a block does at a step, so that it drops norms, modulations and projections that nobody
+reads. For the length of a call the components of the block are replaced, where ``torch.compile`` looks for them, by
+modules that keep or hand back an output. Their classes are what the compiled code is chosen by: blocks and steps with
+the same pattern share it, and nothing of the step's number, of the schedule or of the block gets into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, RUN_STORE, SKIP, STORE
+
+if TYPE_CHECKING:
+    from ecad_dsl.runtime.executor import Cell
+
+
+CALLED_TWICE = (
+    "{} was called twice in one transformer call, so its output cannot be cached; turn feed-forward chunking off"
+)
+
+
+def stand_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """In place of an output that nobody reads: the first token of the input, [batch, 1, width].
+
+    What other arithmetic the block does with it comes out in shapes that fit, at the price of one token.
+    """
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            return value[:, :1]
+    raise AssertionError("a component is called with a tensor")
+
+
+class Slot:
+    """Where a component's output passes in and out of compiled code."""
+
+    def __init__(self) -> None:
+        self.output: Any = None
+
+
+class Keep(nn.Module):
+    """The component itself, whose output is put into the slot."""
+
+    def __init__(self, module: nn.Module, slot: Slot) -> None:
+        super().__init__()
+        self.module = module
+        self.slot = slot
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.slot.output is not None:
+            raise EcadError(CALLED_TWICE.format(type(self.module).__name__))
+        output = self.module(*args, **kwargs)
+        self.slot.output = output
+        return output
+
+
+class KeepUnread(Keep):
+    """As Keep, where nobody reads the output at this step."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        super().forward(*args, **kwargs)
+        return stand_in(args, kwargs)
+
+
+class Reuse(nn.Module):
+    """The output that lies in the slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self.slot = slot
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        return self.slot.output
+
+
+class Skip(nn.Module):
+    """Nothing that anybody reads."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return stand_in(args, kwargs)
+
+
+RECOMPILES = 64
+"""Variants that the compiler may make of a block's code; PyTorch's own limit is 8.
+
+A block with three components has 8 patterns, each once more where its input comes in another memory layout (the first
+block's often does) or shape.
+"""
+
+
+class CompiledBlock:
+    """Stands in for the compiled call of one block.
+
+    Its components have no routes: compiled code was made of the registered modules and would pass the routes by.
+    """
+
+    def __init__(self, block: nn.Module, cells: Sequence[Cell]) -> None:
+        self.block = block
+        self._compiled: Callable[..., Any] = block._compiled_call_impl
+        self._parts = [_Part(cell) for cell in cells]
+        block._compiled_call_impl = self
+        # For good: what is compiled under the schedule stays in the compiler's cache and counts there.
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, RECOMPILES)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The block's output, as its own compiled code makes it of components that follow the plan."""
+        entered: list[_Part] = []
+        try:
+            for part in self._parts:
+                entered.append(part)
+                part.enter()
+            output = self._compiled(*args, **kwargs)
+            for part in self._parts:
+                part.keep()
+            return output
+        finally:
+            for part in entered:
+                part.leave()
+
+    def detach(self) -> None:
+        """Leave the block as it was."""
+        if self.block._compiled_call_impl is self:
+            self.block._compiled_call_impl = self._compiled
+
+
+class _Part:
+    """A cell in compiled code: what stands in the component's place for each op."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.slot = Slot()
+        self.op = RUN
+        if not cell.keeps:
+            self.modules: dict[int, nn.Module] = {RUN: cell.module, SKIP: Skip()}
+            return
+        # What runs is kept in any case, and let go when the block is done: half the kinds, far fewer patterns of them.
+        keep, reuse = Keep(cell.module, self.slot), Reuse(self.slot)
+        self.modules = {
+            RUN: keep,
+            RUN_STORE: keep,
+            READ: reuse,
+            READ_FREE: reuse,
+            STORE: KeepUnread(cell.module, self.slot),
+            SKIP: Skip(),
+        }
+
+    def enter(self) -> None:
+        cell = self.cell
+        self.op = cell.ops[cell.executor.step]
+        if self.op in (READ, READ_FREE):
+            self.slot.output = cell.kept(self.op)
+        cell.parent._modules[cell.name] = self.modules[self.op]
+
+    def keep(self) -> None:
+        if self.op in (RUN_STORE, STORE):
+            self.cell.keep(self.slot.output)
+
+    def leave(self) -> None:
+        self.slot.output = None
+        self.cell.parent._modules[self.cell.name] = self.cell.module

@@ -1,0 +1,148 @@
+"""Compiled blocks: as exact as they are without a schedule, whole graphs, and few variants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ecad_dsl import EcadError
+from ecad_dsl.runtime import apply, inspect
+from tests.runtime import oracle
+from tests.runtime.tiny import flux_transformer, pixart_transformer
+
+STEPS = 8
+MODELS = {
+    "pixart": (pixart_transformer, oracle.denoise_pixart, ("transformer_blocks",)),
+    "flux": (flux_transformer, oracle.denoise_flux, ("transformer_blocks", "single_transformer_blocks")),
+}
+
+
+class Compiler:
+    """A backend of torch.compile that runs the graphs as they were captured, and counts them."""
+
+    def __init__(self) -> None:
+        self.graphs: list[torch.fx.GraphModule] = []
+
+    def __call__(self, graph: torch.fx.GraphModule, _inputs: Any) -> Any:
+        self.graphs.append(graph)
+        return graph.forward
+
+    def compile(self, transformer: torch.nn.Module, stacks: tuple[str, ...]) -> None:
+        for stack in stacks:
+            for block in getattr(transformer, stack):
+                block.compile(backend=self, fullgraph=True)
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> Any:
+    torch._dynamo.reset()
+    make, denoise, stacks = MODELS[request.param]
+    return make(), denoise, stacks
+
+
+def test_compiled_blocks_follow_the_schedule_bit_for_bit(model: Any) -> None:
+    transformer, denoise, stacks = model
+    schedules = [oracle.random_schedule(inspect(transformer), STEPS, seed) for seed in range(3)]
+    plain = denoise(transformer, STEPS)
+    expected = []
+    for schedule in schedules:
+        with oracle.brute_force(transformer, schedule):
+            expected.append(denoise(transformer, STEPS))
+    compiler = Compiler()
+    compiler.compile(transformer, stacks)
+    for schedule, cached in zip(schedules, expected, strict=True):
+        with apply(transformer, schedule):
+            assert torch.equal(denoise(transformer, STEPS), cached)
+        assert torch.equal(denoise(transformer, STEPS), plain)
+    assert compiler.graphs
+
+
+def test_no_step_and_no_other_schedule_compiles_anything_beyond_the_variants(model: Any) -> None:
+    transformer, denoise, stacks = model
+    compiler = Compiler()
+    compiler.compile(transformer, stacks)
+    denoise(transformer, STEPS)
+    plain = len(compiler.graphs)
+    spec = inspect(transformer)
+    for seed in range(6):
+        with apply(transformer, oracle.random_schedule(spec, 3 * STEPS, seed)):
+            denoise(transformer, 3 * STEPS)
+    made = len(compiler.graphs)
+    patterns = 2**3
+    assert plain < made <= plain * (1 + patterns)
+    for seed in range(6, 9):
+        with apply(transformer, oracle.random_schedule(spec, 2 * STEPS, seed)):
+            denoise(transformer, 2 * STEPS)
+    denoise(transformer, STEPS)
+    assert len(compiler.graphs) == made
+
+
+def test_compiled_code_leaves_out_what_feeds_only_what_is_reused() -> None:
+    torch._dynamo.reset()
+    transformer = pixart_transformer()
+    compiler = Compiler()
+    compiler.compile(transformer, ("transformer_blocks",))
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), 2)):
+        oracle.denoise_pixart(transformer, 2)
+    everything, nothing = (
+        [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+        for graph in (compiler.graphs[0], compiler.graphs[-1])
+    )
+    assert any("layer_norm" in name for name in everything)
+    assert any("linear" in name for name in everything)
+    assert not any("layer_norm" in name or "linear" in name for name in nothing)
+
+
+@pytest.mark.parametrize("when", ["before", "within", "between generations"])
+def test_blocks_may_be_compiled_at_any_time(when: str) -> None:
+    torch._dynamo.reset()
+    transformer, compiler = pixart_transformer(), Compiler()
+    schedule = oracle.random_schedule(inspect(transformer), STEPS)
+    with oracle.brute_force(transformer, schedule):
+        expected = oracle.denoise_pixart(transformer, STEPS)
+    if when == "before":
+        compiler.compile(transformer, ("transformer_blocks",))
+    with apply(transformer, schedule):
+        if when == "within":
+            compiler.compile(transformer, ("transformer_blocks",))
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), expected)
+        if when == "between generations":
+            compiler.compile(transformer, ("transformer_blocks",))
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), expected)
+        with pytest.raises(EcadError, match="already under a schedule"), apply(transformer, schedule):
+            pass
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), expected)
+    assert len(compiler.graphs) > 1
+    state = pixart_transformer().state_dict()
+    assert transformer.state_dict().keys() == state.keys()
+
+
+def test_an_interrupted_call_leaves_the_block_as_it_was() -> None:
+    torch._dynamo.reset()
+    transformer, compiler = pixart_transformer(), Compiler()
+    plain = oracle.denoise_pixart(transformer, STEPS)
+    compiler.compile(transformer, ("transformer_blocks",))
+    compiled = [block._compiled_call_impl for block in transformer.transformer_blocks]
+    modules = dict(transformer.named_modules())
+    schedule = oracle.random_schedule(inspect(transformer), STEPS)
+    text_of_the_wrong_width = torch.zeros(1, 6, 7)
+    with apply(transformer, schedule):
+        oracle.denoise_pixart(transformer, 3)
+        with pytest.raises(RuntimeError):
+            transformer(torch.zeros(1, 4, 8, 8), text_of_the_wrong_width, torch.zeros(1))
+    assert dict(transformer.named_modules()) == modules
+    assert [block._compiled_call_impl for block in transformer.transformer_blocks] == compiled
+    assert torch.equal(oracle.denoise_pixart(transformer, STEPS), plain)
+
+
+@pytest.mark.parametrize("way", ["in place", "wrapped"])
+def test_a_transformer_that_is_compiled_as_a_whole_is_refused(way: str, pipe: Any) -> None:
+    schedule = oracle.full_schedule(inspect(pipe), 5)
+    if way == "in place":
+        pipe.transformer.compile()
+    else:
+        pipe.transformer = torch.compile(pipe.transformer)
+    with pytest.raises(EcadError, match=r"block\.compile\(\)"), apply(pipe, schedule):
+        pass
