@@ -7,7 +7,7 @@ import sys
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def register(app: typer.Typer) -> None:
@@ -226,14 +230,18 @@ def cost(
     steps: StepsOption = None,
     height: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the model's own if not given.")] = None,
     width: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the model's own if not given.")] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="What the transformer computes in, for the memory of the cache.")
+    ] = "bfloat16",
     json: JsonOption = False,
 ) -> None:
-    """Count the multiply-accumulates of one image, exactly, from the model's real modules."""
+    """Count the multiply-accumulates of one image, and the memory of what is kept, from the model's real modules."""
     from ecad_dsl.schedule import cost as cost_of
 
     schedule = read_schedule(file, model, steps)
     result = cost_of(schedule, height, width)
     table = result.table
+    cache_bytes = result.cache_elements * BYTES[dtype]
     parts = result.by_component.groupby(["stack", "component"], sort=False)[["recomputed", "macs", "macs_full"]].sum()
     if json:
         print_json(
@@ -245,6 +253,8 @@ def cost(
                 "macs": result.macs,
                 "macs_full": result.macs_full,
                 "saved": result.saved,
+                "dtype": dtype,
+                "cache_bytes": cache_bytes,
                 "parts": parts.reset_index().to_dict("records"),
             }
         )
@@ -257,3 +267,4 @@ def cost(
     lines.append(("[bold]total[/]", f"{schedule.recomputed:,}", f"{result.macs:,}", f"{result.macs_full:,}"))
     print_table(title, ("", "recomputed", "macs", "macs with attention"), lines)
     out.print(f"saves {result.saved:.1%} of the MACs of recomputing everything")
+    out.print(f"keeps up to {cache_bytes / 2**20:,.1f} MiB of outputs in {dtype}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
+from ecad_dsl.schedule.plan import plan
 from ecad_dsl.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class CostTable:
     """Linear and convolution layers, as the paper counts."""
     full: Macs
     """With the score and value products of attention."""
+    outputs: Mapping[int, int]
+    """Elements of each cell's output as pipelines run the model, cells in the order they run in."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class Cost:
         """Share of ``macs`` that the schedule saves of recomputing everything, from 0 to 1."""
         everything = self.schedule.rows[0]  # the first step recomputes every cell
         return 1 - self.macs / self.table.layers.total([everything] * self.schedule.steps)
+
+    @cached_property
+    def cache_elements(self) -> int:
+        """The most elements of outputs that are kept at any instant; times the bytes of one, the memory it takes."""
+        return plan(self.schedule).peak(self.table.outputs)
 
     @property
     def by_step(self) -> pd.DataFrame:
@@ -135,14 +143,15 @@ def cost_table(spec: ModelSpec, height: int | None = None, width: int | None = N
 @cache
 def _table(spec: ModelSpec, height: int, width: int, batch: int) -> CostTable:
     """A spec hashes without its configuration and compares with it, so equal keys mean equal figures."""
-    from ecad_dsl.schedule.macs import FIXED, count_forward
+    from ecad_dsl.schedule.macs import FIXED, count_forward, samples, samples_run
 
     counter = count_forward(spec, height, width, batch)
+    outputs = {cell: size * samples_run(spec) // samples(spec) for cell, size in counter.outputs.items()}
     both = counter.layers + counter.attention
     layers, full = (
         Macs(tuple(counts[bit] for bit in range(spec.cells)), counts[FIXED]) for counts in (counter.layers, both)
     )
-    return CostTable(spec, height, width, batch, layers, full)
+    return CostTable(spec, height, width, batch, layers, full, outputs)
 
 
 def component_cells(spec: ModelSpec) -> Iterator[tuple[str, str, range]]:

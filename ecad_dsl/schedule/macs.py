@@ -35,6 +35,8 @@ class MacCounter(TorchFunctionMode):
         """Multiply-accumulates of linear and convolution layers."""
         self.attention: Counter[int] = Counter()
         """Multiply-accumulates of attention's two products."""
+        self.outputs: dict[int, int] = {}
+        """Elements of each cell's output, cells in the order they ran in."""
 
     def own(self, module: nn.Module, cell: int) -> None:
         """Charge what runs inside this module to a cell."""
@@ -42,8 +44,10 @@ class MacCounter(TorchFunctionMode):
         def enter(*_: Any) -> None:
             self.owner = cell
 
-        def leave(*_: Any) -> None:
+        def leave(_module: nn.Module, _args: Any, output: Tensor | tuple[Tensor | None, ...]) -> None:
             self.owner = FIXED
+            parts = output if isinstance(output, tuple) else (output,)
+            self.outputs[cell] = sum(part.numel() for part in parts if part is not None)
 
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
@@ -136,7 +140,12 @@ def latent_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
 
 def samples(spec: ModelSpec) -> int:
     """Samples in the batch of one forward pass for one image: two with a guidance pair."""
-    return int(spec.inputs.get("samples", 2 if spec.inputs.get("guidance_pair") else 1))
+    return int(spec.inputs.get("samples", samples_run(spec)))
+
+
+def samples_run(spec: ModelSpec) -> int:
+    """As ``samples``, but as pipelines run it, where published figures count otherwise."""
+    return 2 if spec.inputs.get("guidance_pair") else 1
 
 
 def _linear(output: Tensor, _input: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:

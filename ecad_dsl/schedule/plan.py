@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from ecad_dsl.schedule.schedule import Schedule
 
@@ -32,14 +32,13 @@ class Plan:
 
     ops: tuple[bytes, ...]
 
-    def peak(self, sizes: Sequence[int]) -> int:
-        """The most that is kept at any instant (one transformer call a step), cells taken in the order of the row.
+    def peak(self, sizes: Mapping[int, int]) -> int:
+        """The most that is kept at any instant, where each step is one transformer call.
 
-        ``sizes[cell]`` is the size of a cell's output.
+        ``sizes`` has the size of each cell's output, in the order in which the cells run.
         """
-        in_order = chain.from_iterable(zip(*self.ops, strict=True))
-        of_cells = (sizes[cell] for _ in self.ops[0] for cell in range(len(self.ops)))
-        changes = (_KEPT[op] * size for op, size in zip(in_order, of_cells, strict=True))
+        steps = range(len(self.ops[0]))
+        changes = (_KEPT[self.ops[cell][step]] * size for step in steps for cell, size in sizes.items())
         return max(accumulate(changes, initial=0))
 
     def needed(self, cells: Sequence[int]) -> bytes:

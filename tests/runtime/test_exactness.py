@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecad_dsl.runtime import apply, executor, inspect
-from ecad_dsl.schedule.schedule import Schedule
+from ecad_dsl.schedule import Schedule, cost
 from tests.runtime import oracle
 from tests.runtime.conftest import Generate
 from tests.runtime.tiny import flux_transformer, pixart_transformer
@@ -129,6 +130,37 @@ def test_norms_run_only_where_what_they_prepare_runs(transformer: torch.nn.Modul
     for handle in hooks:
         handle.remove()
     assert calls == dict.fromkeys(names.values(), 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([PIXART, FLUX]).flatmap(lambda model: st.tuples(st.just(model), schedules(model))))
+def test_the_cache_takes_as_much_memory_as_the_cost_says(case: tuple[torch.nn.Module, Schedule]) -> None:
+    transformer, schedule = case
+    denoise, latents, text = (oracle.denoise_flux, 4, 5) if transformer is FLUX else (oracle.denoise_pixart, 8, 6)
+    spec = replace(schedule.spec, inputs={**schedule.spec.inputs, "text_tokens": text})
+    side = latents * spec.inputs["pixels_per_latent"]
+    kept: dict[Any, int] = {}
+    most = 0
+    keep, read = executor.Cell.keep, executor.Cell.kept
+
+    def counting(cell: executor.Cell, output: Any) -> None:
+        nonlocal most
+        keep(cell, output)
+        kept[cell] = sum(part.numel() for part in (output if isinstance(output, tuple) else (output,)))
+        most = max(most, sum(kept.values()))
+
+    def reading(cell: executor.Cell, op: int) -> Any:
+        output = read(cell, op)
+        if not cell.outputs:
+            del kept[cell]
+        return output
+
+    with pytest.MonkeyPatch.context() as patch, apply(transformer, schedule):
+        patch.setattr(executor.Cell, "keep", counting)
+        patch.setattr(executor.Cell, "kept", reading)
+        denoise(transformer, 5)
+    assert most == cost(Schedule(spec, schedule.rows), side, side).cache_elements
+    assert not kept
 
 
 def test_half_precision_is_exact_too() -> None:
