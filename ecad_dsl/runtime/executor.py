@@ -148,13 +148,23 @@ class Cell:
     def attach(self) -> None:
         if self.parent.__dict__.get(self.name, self.route) is not self.route:
             raise _under_schedule()
-        registered = self.parent._modules[self.name]
-        if registered is not None and registered is not self.module:
-            self.module = registered
-            self.route = _route(self)
+        self._follow_replacement()
         self.parent.__dict__[self.name] = self.route
 
+    def _follow_replacement(self) -> None:
+        """Somebody may have registered another module in place of the component, perhaps one around it (LoRA does)."""
+        registered = self.parent._modules[self.name]
+        if registered is None or registered is self.module:
+            return
+        for module in registered.modules():
+            for name, child in module._modules.items():
+                if child is self.route:  # what it found as the parent's attribute
+                    module._modules[name] = self.module
+        self.module = registered
+        self.route = _route(self)
+
     def detach(self) -> None:
+        self._follow_replacement()
         if self.parent.__dict__.get(self.name) is self.route:
             del self.parent.__dict__[self.name]
 

@@ -1,0 +1,135 @@
+"""A schedule beside what else people do to a pipeline: LoRA, offloading, threads, callbacks, shared parts."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import remove_hook_from_submodules
+from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtSigmaPipeline
+from peft import LoraConfig, inject_adapter_in_model
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.runtime import apply, inspect
+from tests.runtime import oracle
+from tests.runtime.conftest import Generate
+from tests.runtime.tiny import flux_transformer, pipeline, pixart_transformer
+
+MODELS = {
+    # The feed-forward's layers, and in FLUX components themselves, become other modules.
+    "pixart": (pixart_transformer, oracle.denoise_pixart, ["to_q", "to_v", "proj"]),
+    "flux": (flux_transformer, oracle.denoise_flux, ["to_q", "proj_mlp", "proj_out"]),
+}
+
+
+def add_lora(transformer: Any, targets: list[str]) -> None:
+    torch.manual_seed(1)
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=targets, init_lora_weights=False), transformer)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("when", ["before", "within", "between generations"])
+def test_a_lora_may_be_loaded_at_any_time(name: str, when: str) -> None:
+    make, denoise, targets = MODELS[name]
+    transformer = make()
+    schedule = oracle.random_schedule(inspect(transformer), 5)
+    if when == "before":
+        add_lora(transformer, targets)
+    with apply(transformer, schedule):
+        if when == "between generations":
+            denoise(transformer, 5)
+        if when != "before":
+            add_lora(transformer, targets)
+        cached = denoise(transformer, 5)
+    with oracle.brute_force(transformer, schedule):
+        assert torch.equal(denoise(transformer, 5), cached)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_lora_that_was_loaded_within_stays_when_the_schedule_goes(name: str) -> None:
+    make, denoise, targets = MODELS[name]
+    transformer, other = make(), make()
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), 5)):
+        add_lora(transformer, targets)
+    add_lora(other, targets)
+    assert [type(module) for module in transformer.modules()] == [type(module) for module in other.modules()]
+    assert torch.equal(denoise(transformer, 5), denoise(other, 5))
+
+
+@pytest.mark.parametrize("how", ["accelerate", "block_level", "leaf_level"])
+def test_weights_may_be_offloaded(how: str) -> None:
+    transformer = pixart_transformer()
+    schedule = oracle.random_schedule(inspect(transformer), 5)
+    with oracle.brute_force(transformer, schedule):
+        expected = oracle.denoise_pixart(transformer, 5)
+    cpu = torch.device("cpu")
+    if how == "accelerate":
+        cpu_offload(transformer, execution_device=cpu)
+    else:
+        transformer.enable_group_offload(cpu, cpu, offload_type=how, num_blocks_per_group=1)
+    with apply(transformer, schedule):
+        assert torch.equal(oracle.denoise_pixart(transformer, 5), expected)
+    if how == "accelerate":
+        remove_hook_from_submodules(transformer)
+
+
+def test_each_thread_has_its_own_pipeline(generate: Generate) -> None:
+    pipes = [pipeline(kind) for kind in (PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtAlphaPipeline)]
+    schedules = [oracle.random_schedule(inspect(pipe), 5, seed) for seed, pipe in enumerate(pipes)]
+    alone = []
+    for pipe, schedule in zip(pipes, schedules, strict=True):
+        with apply(pipe, schedule):
+            alone.append(generate(pipe))
+    together: dict[int, list[torch.Tensor]] = {}
+    start = threading.Barrier(len(pipes))
+
+    def work(index: int) -> None:
+        start.wait()
+        with apply(pipes[index], schedules[index]):
+            together[index] = [generate(pipes[index]) for _ in range(4)]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(pipes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(picture, alone[index]) for index, pictures in together.items() for picture in pictures)
+    assert len(together) == len(pipes)
+
+
+def test_a_pipeline_made_of_another_ones_parts_runs_under_its_schedule(pipe: Any, generate: Generate) -> None:
+    schedule = oracle.random_schedule(inspect(pipe), 5)
+    twin = type(pipe)(**pipe.components)
+    twin.set_progress_bar_config(disable=True)
+    with apply(pipe, schedule):
+        cached = generate(pipe)
+        assert torch.equal(generate(twin), cached)
+        assert torch.equal(generate(pipe), cached)
+
+
+def test_a_pipeline_with_the_transformer_but_its_own_scheduler_is_refused(pipe: Any, generate: Generate) -> None:
+    other = type(pipe)(**{**pipe.components, "scheduler": DPMSolverMultistepScheduler()})
+    other.set_progress_bar_config(disable=True)
+    with apply(pipe, oracle.random_schedule(inspect(pipe), 5)):
+        cached = generate(pipe)
+        with pytest.raises(EcadError, match="transformer was called"):
+            generate(other)
+        assert torch.equal(generate(pipe), cached)
+    assert generate(other).shape == cached.shape
+
+
+def test_callbacks_see_every_step_and_may_run_another_pipeline(pipe: Any, generate: Generate) -> None:
+    schedule, other = oracle.random_schedule(inspect(pipe), 5), pipeline(PixArtAlphaPipeline)
+    steps: list[int] = []
+
+    def callback(step: int, timestep: torch.Tensor, latents: torch.Tensor) -> None:
+        steps.append(step)
+        generate(other)
+
+    with apply(pipe, schedule):
+        cached = generate(pipe)
+        assert torch.equal(generate(pipe, callback_steps=1, callback=callback), cached)
+    assert steps == [0, 1, 2, 3, 4]
