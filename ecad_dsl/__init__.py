@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec, load_spec
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.reference.pipeline import load_reference
-    from ecad_dsl.runtime.apply import apply
+    from ecad_dsl.runtime.apply import ScheduleCacheConfig, apply, disable, enable
     from ecad_dsl.runtime.compile import compile
     from ecad_dsl.runtime.inspect import inspect
     from ecad_dsl.schedule.approximate import Removal, approximate
@@ -48,6 +48,7 @@ _HOMES = {
     "Removal": "schedule.approximate",
     "Sampler": "quality.measure",
     "Schedule": "schedule",
+    "ScheduleCacheConfig": "runtime",
     "ScheduleSyntaxError": "language",
     "apply": "runtime",
     "approximate": "schedule.approximate",
@@ -55,6 +56,8 @@ _HOMES = {
     "compile": "runtime.compile",
     "cost": "schedule",
     "decompile": "schedule.decompile",
+    "disable": "runtime",
+    "enable": "runtime",
     "evolve": "evolution.search",
     "export_json": "schedule",
     "format": "schedule",
@@ -84,6 +87,7 @@ __all__ = [
     "Removal",
     "Sampler",
     "Schedule",
+    "ScheduleCacheConfig",
     "ScheduleSyntaxError",
     "apply",
     "approximate",
@@ -91,6 +95,8 @@ __all__ = [
     "compile",
     "cost",
     "decompile",
+    "disable",
+    "enable",
     "evolve",
     "export_json",
     "format",

@@ -78,7 +78,7 @@ class Workers:
             while self._busy:
                 finished = []
                 for ready in wait(list(self._busy)):
-                    worker, key = self._busy.pop(ready)  # type: ignore[index]
+                    worker, key = self._busy.pop(ready)  # type: ignore[call-overload]
                     outcome = worker.answer()
                     if outcome is not None:
                         self._idle.append(worker)

@@ -171,10 +171,16 @@ def compile_(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the masks as .safetensors or .json.")
     ] = None,
+    steps_mask: Annotated[
+        bool, typer.Option("--steps-mask", help="Print 1 or 0 for each step: cache-dit's steps_computation_mask.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Turn a schedule into boolean masks, one tensor [steps, blocks, components] a stack."""
     schedule = read_schedule(file, model, steps)
+    if steps_mask:
+        out.print(",".join(map(str, schedule.steps_mask())), soft_wrap=True)
+        return
     if output is not None and str(output) == "-":
         raise EcadError("masks are written to a file, not to standard output; name one: -o masks.safetensors")
     if output is not None:

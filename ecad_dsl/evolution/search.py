@@ -172,7 +172,7 @@ def _search(
         chosen = _promising(tuple(found.values()), space) or front  # nothing bred: those written by hand
         front = ()
         schedules = [candidate.schedule for candidate in chosen]
-        begun = [evaluation for schedule in schedules if (evaluation := store.find(schedule.key))]
+        begun = [before for schedule in schedules if (before := store.find(schedule.key))]
         rewarded = _measured(begun, schedules, "reward", store, pool)
         for count, (candidate, evaluation) in enumerate(zip(chosen, rewarded, strict=True), start=1):
             if evaluation.reward is None:

@@ -88,7 +88,7 @@ class ModelSpec:
     @cached_property
     def readers(self) -> dict[int, int]:
         """For the bit of each cell that feeds another component alone, the bit of that one."""
-        readers = {}
+        readers: dict[int, int] = {}
         for stack in self.stacks:
             names = [component.name for component in stack.components]
             for index, component in enumerate(stack.components):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from typing import Any
@@ -106,6 +107,59 @@ def apply(
             yield Run(executor, clock)
     finally:
         executor.detach()
+
+
+@dataclass(frozen=True)
+class ScheduleCacheConfig:
+    """A schedule as a setting, as diffusers has configurations of its own caches: ``enable(pipe, config)``."""
+
+    schedule: str | PathLike[str] | Program | Schedule
+    steps: int | None = None
+    """Number of denoising steps, for a program that does not say."""
+
+
+def enable(
+    pipe_or_transformer: Any,
+    schedule: str | PathLike[str] | Program | Schedule | ScheduleCacheConfig,
+    steps: int | None = None,
+) -> Run:
+    """As :func:`apply`, until :func:`disable` is called: where no ``with`` can be written around the pipeline's calls.
+
+    Raises:
+        EcadError: as for :func:`apply`.
+    """
+    if isinstance(schedule, ScheduleCacheConfig):
+        steps = schedule.steps if steps is None else steps
+        schedule = schedule.schedule
+    context = apply(pipe_or_transformer, schedule, steps)
+    run = context.__enter__()
+    find_transformer(pipe_or_transformer).__dict__[_ENABLED] = _Enabled(context)
+    return run
+
+
+def disable(pipe_or_transformer: Any) -> None:
+    """Leave the schedule that :func:`enable` put the transformer under.
+
+    Raises:
+        EcadError: it is under none, or under one that a ``with`` ends.
+    """
+    enabled = find_transformer(pipe_or_transformer).__dict__.pop(_ENABLED, None)
+    if enabled is None:
+        raise EcadError("no schedule is enabled on this transformer; a `with ecad.apply(...)` ends with its block")
+    enabled.context.__exit__(None, None, None)
+
+
+_ENABLED = "_ecad_enabled"
+
+
+class _Enabled:
+    """Lies in the transformer itself, so that both are freed together. A copy of the transformer is under nothing."""
+
+    def __init__(self, context: AbstractContextManager[Run]) -> None:
+        self.context = context
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
 
 def _compiled(

@@ -158,7 +158,7 @@ class Cell:
             return
         for module in registered.modules():
             for name, child in module._modules.items():
-                if child is self.route:  # what it found as the parent's attribute
+                if isinstance(child, Route) and child is self.route:  # what it found as the parent's attribute
                     module._modules[name] = self.module
         self.module = registered
         self.route = _route(self)
@@ -291,7 +291,9 @@ def _parent(block: nn.Module, path: str) -> tuple[nn.Module | None, str]:
 
 
 def _under_schedule() -> EcadError:
-    return EcadError("this transformer is already under a schedule; leave that `with ecad.apply(...)` first")
+    return EcadError(
+        "this transformer is already under a schedule; leave that `with ecad.apply(...)`, or call ecad.disable, first"
+    )
 
 
 def check_compiled(transformer: nn.Module, spec: ModelSpec | None = None) -> None:

@@ -8,7 +8,7 @@ the same pattern share it, and nothing of the step's number, of the schedule or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,8 +101,9 @@ class CompiledBlock:
     """
 
     def __init__(self, block: nn.Module, cells: Sequence[Cell]) -> None:
+        assert block._compiled_call_impl is not None
         self.block = block
-        self._compiled: Callable[..., Any] = block._compiled_call_impl
+        self._compiled = block._compiled_call_impl
         self._parts = [_Part(cell) for cell in cells]
         block._compiled_call_impl = self
         # For good: what is compiled under the schedule stays in the compiler's cache and counts there.

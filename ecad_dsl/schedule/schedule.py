@@ -78,6 +78,24 @@ class Schedule:
 
         return {name: torch.from_numpy(array) for name, array in self.to_numpy().items()}
 
+    def steps_mask(self) -> list[int]:
+        """1 for each step that recomputes everything and 0 for each that reuses everything.
+
+        That is what cache-dit takes as ``steps_computation_mask``.
+
+        Raises:
+            EcadError: a step does both, which such a mask cannot say.
+        """
+        everything = (1 << self.spec.cells) - 1
+        mixed = [step for step, row in enumerate(self.rows) if row not in (0, everything)]
+        if mixed:
+            recomputed = self.rows[mixed[0]].bit_count()
+            raise EcadError(
+                f"step {mixed[0]} recomputes {recomputed} of {self.spec.cells} cells, and a steps mask can only say"
+                f" all or none ({len(mixed)} steps are like that); write such a schedule as .json or .safetensors"
+            )
+        return [int(row > 0) for row in self.rows]
+
     @classmethod
     def from_masks(cls, spec: ModelSpec, masks: Mapping[str, ArrayLike | torch.Tensor]) -> Schedule:
         """The schedule with these masks: stack name to a boolean array [steps, blocks, components].

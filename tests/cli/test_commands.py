@@ -180,6 +180,16 @@ def test_compare_prints_and_writes_every_baseline(ecad, write, tmp_path: Path) -
     assert Image.open(plot).size[0] > 300
 
 
+def test_compile_prints_a_steps_mask(ecad, tmp_path: Path) -> None:
+    file = tmp_path / "fora.ecad"
+    file.write_text("model pixart-alpha\nsteps 5\ncache all every 2 steps\n")
+    assert ecad("compile", file, "--steps-mask") == (0, "1,0,1,0,1\n", "")
+    file.write_text("model pixart-alpha\nsteps 5\ncache ffn every 2 steps\n")
+    code, out, err = ecad("compile", file, "--steps-mask")
+    assert (code, out) == (2, "")
+    assert "step 1 recomputes 56 of 84 cells" in err
+
+
 def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_path: Path) -> None:
     run = tmp_path / "run"
     small = ("--population", 4, "--generations", 1, "--prompts", 1, "--steps", 3)

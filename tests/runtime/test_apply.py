@@ -17,7 +17,7 @@ from torch import nn
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import Component, ModelSpec, Stack, load_spec
-from ecad_dsl.runtime import apply, inspect
+from ecad_dsl.runtime import ScheduleCacheConfig, apply, disable, enable, inspect
 from ecad_dsl.schedule.interchange import save_masks
 from tests.runtime import oracle
 from tests.runtime.conftest import Generate
@@ -320,6 +320,41 @@ def test_what_is_no_schedule_is_refused() -> None:
     context = apply(pixart_transformer(), {"blocks": []})  # type: ignore[arg-type]
     with pytest.raises(EcadError, match="a Program or a Schedule, not a dict"), context:
         pass
+
+
+def test_a_schedule_may_be_enabled_and_disabled_where_no_block_can_stand(
+    pipe: Any, generate: Generate, tmp_path: Path
+) -> None:
+    plain = generate(pipe)
+    portable = tmp_path / "fora.ecad"
+    portable.write_text("cache all every 2 steps\n")
+    with apply(pipe, portable):
+        cached = generate(pipe)
+    for schedule in (portable, ScheduleCacheConfig(portable), ScheduleCacheConfig(portable, steps=5)):
+        run = enable(pipe, schedule)
+        assert torch.equal(generate(pipe), cached)
+        assert run.schedule is not None
+        assert run.schedule.steps == 5
+        with pytest.raises(EcadError, match=r"call ecad\.disable"):
+            enable(pipe, schedule)
+        twin = copy.deepcopy(pipe.transformer)
+        with pytest.raises(EcadError, match="no schedule is enabled"):
+            disable(twin)
+        disable(pipe)
+        assert not shadows(pipe.transformer)
+        assert torch.equal(generate(pipe), plain)
+    with pytest.raises(EcadError, match="no schedule is enabled"), apply(pipe, portable):
+        disable(pipe)
+
+
+def test_an_enabled_transformer_is_freed_with_its_pipeline() -> None:
+    transformer = pixart_transformer()
+    enable(transformer, oracle.reuse_schedule(inspect(transformer), 3))
+    oracle.denoise_pixart(transformer, 2)
+    alive = weakref.ref(transformer.transformer_blocks[0])
+    del transformer
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_pipeline_without_a_scheduler_is_refused() -> None:

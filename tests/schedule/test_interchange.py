@@ -20,7 +20,17 @@ from safetensors.numpy import load_file, save_file
 import ecad_dsl as ecad
 from ecad_dsl.errors import EcadError, EcadWarning
 from ecad_dsl.models import ModelSpec, load_spec, spec_names
-from ecad_dsl.schedule import Schedule, cost, export_json, import_json, load_safetensors, released, save_safetensors
+from ecad_dsl.schedule import (
+    Schedule,
+    compile,
+    cost,
+    export_json,
+    import_json,
+    load_safetensors,
+    parse,
+    released,
+    save_safetensors,
+)
 from ecad_dsl.schedule.interchange import save_masks
 from ecad_dsl.schedule.released import MAX_BYTES
 
@@ -486,3 +496,12 @@ def test_damaged_tensors_are_read_or_refused(tmp_path: Path, data: st.DataObject
 def test_arbitrary_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
     for read, name in ((import_json, "a.json"), (load_safetensors, "a.safetensors")):
         is_refused_or_read(read, tmp_path / name, data)
+
+
+def test_a_steps_mask_says_which_steps_recompute_everything() -> None:
+    spec = load_spec("flux.1-dev")
+    fora = compile(parse("cache all every 3 steps"), spec, 7)
+    assert fora.steps_mask() == [1, 0, 0, 1, 0, 0, 1]
+    mixed = compile(parse("cache all every 3 steps\nrecompute attn at step 2"), spec, 7)
+    with pytest.raises(EcadError, match="step 2 recomputes 57 of 171 cells"):
+        mixed.steps_mask()
