@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evolve(
+    context: typer.Context,
     run: Annotated[Path | None, typer.Option(help="Folder of a new run.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with, with its own settings.")] = None,
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
@@ -55,7 +56,8 @@ def evolve(
 ) -> None:
     """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
 
-    Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one.
+    Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one. Of its settings only
+    --generations may be given anew, to go on for longer.
     """
     if (run is None) == (resume is None):
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
@@ -64,7 +66,8 @@ def evolve(
         "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts, "steps": steps,
     }  # fmt: skip
     if resume is not None:
-        settings = _stored_settings(resume)
+        given = {name: value for name, value in settings.items() if _is_given(context, name)}
+        settings = _stored_settings(resume) | given  # type: ignore[assignment]
     folder = resume or writable_folder(run or Path())
     try:
         front = search(folder, settings, workers)
@@ -76,6 +79,12 @@ def evolve(
         raise typer.Exit(130) from None
     print_front(front)
     out.print(f"written: {folder / 'front'}/*.ecad", markup=False, soft_wrap=True)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote the option, rather than leaving its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def search(folder: Path, settings: Settings, workers: int | None = None) -> tuple[Candidate, ...]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ecad_dsl.errors import EcadError
 
 _APPLICATION = 0x65636164
@@ -60,20 +62,35 @@ class Evaluation:
 
 
 class RunStore:
-    """The store of one run folder. Use as a context manager.
+    """The store of one run folder, held by one process at a time. Use as a context manager.
 
     Raises:
-        EcadError: the folder cannot be made or written, or ``run.sqlite`` is not a run store.
+        EcadError: the folder cannot be made or written, another process is at this run, or ``run.sqlite`` is not a run
+            store.
     """
 
     def __init__(self, folder: Path, create: bool = True) -> None:
         self.path = Path(folder) / "run.sqlite"
         if not create and not self.path.exists():
             raise EcadError(f"{folder} holds no run (no run.sqlite); start one with: ecad evolve --run {folder}")
+        # The operating system lets go of the lock however the process ends.
+        self._lock = FileLock(self.path.with_name("run.lock"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise EcadError(
+                f"another process is at the run in {folder}; wait for it, or choose another folder"
+            ) from None
         except OSError as error:
-            raise EcadError(f"cannot make {folder}: {error.strerror}; choose a folder you may write to") from error
+            raise EcadError(f"cannot write to {folder}: {error.strerror}; choose a folder you may write to") from error
+        try:
+            self._open()
+        except EcadError:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
         with self._translated("open"):
             self._database = sqlite3.connect(self.path)
             self._check_kind()
@@ -105,6 +122,7 @@ class RunStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        self._lock.release()
 
     def settings(self) -> dict[str, Any]:
         """The settings that the run was started with; empty for a new one."""
@@ -115,10 +133,14 @@ class RunStore:
     def keep_settings(self, settings: dict[str, Any]) -> None:
         """Remember the settings of a new run, or hold those of a resumed one against what it was started with.
 
+        Only the number of generations may have grown: a longer search begins like the shorter one.
+
         Raises:
-            EcadError: they differ; the message names each difference.
+            EcadError: others differ; the message names each difference.
         """
         known = self.settings()
+        if settings["generations"] > known.get("generations", settings["generations"]):
+            del known["generations"]
         differences = [
             f"{name} was {known[name]}, now {value}"
             for name, value in settings.items()
@@ -131,7 +153,7 @@ class RunStore:
             )
         rows = [(name, json.dumps(value)) for name, value in settings.items()]
         with self._translated("write to"), self._database:
-            self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
     def find(self, key: str) -> Evaluation | None:
         """The evaluation of the schedule with this key, if there has been one."""

@@ -170,7 +170,7 @@ def test_compare_prints_and_writes_every_baseline(ecad, write, tmp_path: Path) -
     table, plot, masks = tmp_path / "table.csv", tmp_path / "plot.png", tmp_path / "masks.safetensors"
     assert ecad("compile", write("steps 3\nreuse cross\n"), "-o", masks)[0] == 0
     code, out, _ = ecad(
-        "compare", write("cache all every 2 steps\n", "mine.ecad"), masks,
+        "compare", write("cache all every 2 steps\n", "mine.ecad"), masks, "--workers", 1,
         "-s", 4, "--prompts", 2, "--rounds", 0, "--csv", table, "--plot", plot,
     )  # fmt: skip
     assert code == 0
@@ -192,13 +192,18 @@ def test_compile_prints_a_steps_mask(ecad, tmp_path: Path) -> None:
 
 def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    small = ("--population", 4, "--generations", 1, "--prompts", 1, "--steps", 3)
+    small = ("--population", 4, "--generations", 1, "--prompts", 1, "--steps", 3, "--workers", 1)
     code, out, _ = ecad("evolve", "--run", run, *small)
     assert code == 0
     assert list((run / "front").glob("*.ecad"))
-    again = ecad("evolve", "--resume", run)
+    again = ecad("evolve", "--resume", run, "--workers", 1)
     assert again[0] == 0
     assert again[1] == out
+    code, _, err = ecad("evolve", "--resume", run, "--population", 6, "--seed", 2)
+    assert code == 2
+    assert "population was 4, now 6" in err
+    assert "seed was 0, now 2" in err
+    assert ecad("evolve", "--resume", run, "--generations", 2, "--workers", 1)[0] == 0
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_nothing_had_happened(ecad, tmp_path: Path) -> None:
@@ -241,7 +246,7 @@ def test_demo_makes_every_file_that_it_names(ecad, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     code, out, _ = ecad(
         "demo", "--out", folder, "--population", 4, "--generations", 1, "--prompts", 1, "--judge-prompts", 2,
-        "--rounds", 1,
+        "--rounds", 1, "--workers", 1,
     )  # fmt: skip
     assert code == 0
     for name in ("report.html", "pareto.png", "pictures.png", "schedule.png", "comparison.csv", "front"):

@@ -117,6 +117,59 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         next(evolve(Synthetic(), tmp_path, **(SETTINGS | {"seed": 4})))
 
 
+@pytest.mark.parametrize("objective", ["reward", "fidelity"])
+def test_a_run_may_go_on_for_more_generations(tmp_path: Path, objective: Objective) -> None:
+    longer = SETTINGS | {"generations": 6, "objective": objective}
+    *_, whole = evolve(Synthetic(), tmp_path / "whole", **longer)
+    list(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objective": objective})))
+    *_, grown = evolve(Synthetic(), tmp_path / "grown", **longer)
+    assert figures(grown.front) == figures(whole.front)
+    with pytest.raises(EcadError, match="generations was 6, now 4"):
+        next(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objective": objective})))
+
+
+def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.evolution.synthetic", str(tmp_path), json.dumps(SETTINGS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(EcadError, match="another process is at the run"):
+            next(evolve(Synthetic(), tmp_path, **SETTINGS))
+        process.kill()
+    *_, last = evolve(Synthetic(), tmp_path, **SETTINGS)
+    assert last.evaluated == 8 * 5
+
+
+FULL_DISK = """
+import json, resource, sys
+from ecad_dsl import EcadError
+from tests.evolution.synthetic import Synthetic
+from ecad_dsl.evolution.search import evolve
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    for progress in evolve(Synthetic(), sys.argv[1], **json.loads(sys.argv[2])):
+        print(progress.evaluated, flush=True)
+except EcadError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [40_000, 100_000])
+def test_a_full_disk_is_said_so_and_loses_nothing_that_was_measured(tmp_path: Path, size: int) -> None:
+    *_, whole = evolve(Synthetic(), tmp_path / "whole", **SETTINGS)
+    run = tmp_path / "full"
+    command = [sys.executable, "-c", FULL_DISK, str(run), json.dumps(SETTINGS), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    *announced, error = done.stdout.splitlines()
+    assert "cannot write to" in error
+    problem = Synthetic()
+    *_, resumed = evolve(problem, run, **SETTINGS)
+    assert figures(resumed.front) == figures(whole.front)
+    assert problem.measured <= whole.evaluated - len(announced)
+
+
 def test_a_candidate_that_fails_is_recorded_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
     *_, last = evolve(Synthetic(fails=True), tmp_path, **SETTINGS)
     assert last.evaluated == 8 * 5
