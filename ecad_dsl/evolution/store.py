@@ -62,7 +62,10 @@ class Evaluation:
 
 
 class RunStore:
-    """The store of one run folder, held by one process at a time. Use as a context manager.
+    """The store of one run folder. Use as a context manager.
+
+    It is held by one process at a time. To look at a run that another process may be at, ``create=False`` opens it
+    without holding it.
 
     Raises:
         EcadError: the folder cannot be made or written, another process is at this run, or ``run.sqlite`` is not a run
@@ -71,10 +74,15 @@ class RunStore:
 
     def __init__(self, folder: Path, create: bool = True) -> None:
         self.path = Path(folder) / "run.sqlite"
-        if not create and not self.path.exists():
-            raise EcadError(f"{folder} holds no run (no run.sqlite); start one with: ecad evolve --run {folder}")
-        # The operating system lets go of the lock however the process ends.
         self._lock = FileLock(self.path.with_name("run.lock"))
+        if not create:
+            if not self.path.exists():
+                raise EcadError(f"{folder} holds no run (no run.sqlite); start one with: ecad evolve --run {folder}")
+            with self._translated("open"):
+                self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+                self._check_kind()
+            return
+        # The operating system lets go of the lock however the process ends.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -157,7 +165,11 @@ class RunStore:
 
     def find(self, key: str) -> Evaluation | None:
         """The evaluation of the schedule with this key, if there has been one."""
-        return next(self._select(key), None)
+        return next(self._select("key = ?", key), None)
+
+    def evaluations(self) -> list[Evaluation]:
+        """All of them, generation after generation."""
+        return list(self._select("TRUE ORDER BY generation, rowid"))
 
     def put(self, evaluation: Evaluation) -> None:
         """Remember an evaluation, at once and for good, in place of what was known of this schedule."""
@@ -167,9 +179,9 @@ class RunStore:
         with self._translated("write to"), self._database:
             self._database.execute(f"INSERT OR REPLACE INTO evaluations ({names}) VALUES ({places})", row)
 
-    def _select(self, key: str) -> Iterator[Evaluation]:
-        columns = "generation, program, edit, parents, macs, fidelity, reward, error, seconds"
+    def _select(self, condition: str, *values: str) -> Iterator[Evaluation]:
+        columns = "key, generation, program, edit, parents, macs, fidelity, reward, error, seconds"
         with self._translated("read"):
-            rows = self._database.execute(f"SELECT {columns} FROM evaluations WHERE key = ?", (key,)).fetchall()
-            for generation, program, edit, parents, *measured in rows:
+            rows = self._database.execute(f"SELECT {columns} FROM evaluations WHERE {condition}", values).fetchall()
+            for key, generation, program, edit, parents, *measured in rows:
                 yield Evaluation(key, generation, program, edit, tuple(json.loads(parents)), *measured)

@@ -204,6 +204,22 @@ def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_pa
     assert "population was 4, now 6" in err
     assert "seed was 0, now 2" in err
     assert ecad("evolve", "--resume", run, "--generations", 2, "--workers", 1)[0] == 0
+    code, out, _ = ecad("runs", "list", tmp_path)
+    assert code == 0
+    assert "2/2" in out
+    code, out, _ = ecad("runs", "show", run, "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["settings"]["generations"] == 2
+    assert shown["cost"]["pictures"] >= shown["cost"]["evaluations"]
+    key = shown["front"][0]["key"]
+    code, out, _ = ecad("runs", "show", run, key[:8])
+    assert code == 0
+    assert out.startswith("generation 0, ")
+    assert f"{key[:8]}: " in out
+    assert ecad("runs", "show", run)[0] == 0
+    assert ecad("runs", "show", run, "zzz")[0] == 2
+    assert ecad("runs", "list", tmp_path / "run" / "front")[0] == 2
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_nothing_had_happened(ecad, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""``ecad runs list | show``: runs that are on the way or done, and how their candidates came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecad_dsl.cli.console import JsonOption, out, print_json, print_table
+from ecad_dsl.errors import EcadError
+
+if TYPE_CHECKING:
+    from ecad_dsl.evolution.store import Evaluation
+
+
+def register(app: typer.Typer) -> None:
+    runs = typer.Typer(help="Look at runs of ecad evolve.", no_args_is_help=True)
+    runs.command("list")(list_)
+    runs.command()(show)
+    app.add_typer(runs, name="runs")
+
+
+def list_(
+    folder: Annotated[Path, typer.Argument(help="Where to look, in all folders below too.")] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """List the runs below a folder, the latest last."""
+    found = sorted(folder.rglob("run.sqlite"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise EcadError(f"there is no run below {folder}; start one with: ecad evolve --run FOLDER")
+    runs = [(path.parent, *_read(path.parent)) for path in found]
+    lines = [
+        {
+            "run": str(run),
+            "model": settings.get("problem model"),
+            "objective": settings.get("objective"),
+            "generation": max((e.generation for e in evaluations), default=0),
+            "generations": settings.get("generations"),
+            "evaluations": len(evaluations),
+            "failed": sum(e.error is not None for e in evaluations),
+            "seconds": sum(e.seconds for e in evaluations),
+        }
+        for run, settings, evaluations in runs
+    ]
+    if json:
+        print_json(lines)
+        return
+    table = [
+        (line["run"], str(line["model"] or ""), str(line["objective"]), f"{line['generation']}/{line['generations']}",
+         str(line["evaluations"]), str(line["failed"]), _duration(line["seconds"]))
+        for line in lines
+    ]  # fmt: skip
+    print_table("Runs", ("run", "model", "objective", "generation", "evaluations", "failed", "measuring"), table)
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    candidate: Annotated[
+        str | None, typer.Argument(help="A candidate, by its file or the start of its key: how it came about.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a run's settings, its front and what it cost; or how a candidate came about, edit by edit."""
+    from ecad_dsl.evolution import history
+
+    settings, evaluations = _read(run)
+    quality = "reward" if any(e.reward is not None for e in evaluations) else "fidelity"
+    if candidate is not None:
+        _tell(evaluations, candidate, quality, json)
+        return
+    front = history.front(evaluations, quality)
+    cost = {
+        "evaluations": len(evaluations),
+        "failed": sum(e.error is not None for e in evaluations),
+        "seconds": sum(e.seconds for e in evaluations),
+        "pictures": history.pictures(evaluations, settings),
+        "macs": history.macs(evaluations, settings),
+    }
+    if json:
+        print_json({"settings": settings, "front": [_row(e) for e in front], "cost": cost})
+        return
+    for name, value in sorted(settings.items()):
+        out.print(f"  {name}: {value}", markup=False, soft_wrap=True)
+    print_table(
+        f"Front ({quality} on the calibration prompts)",
+        ("key", "GMACs", quality, "rules", "generation", "made by"),
+        [
+            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{getattr(e, quality):.3f}", str(len(e.program.splitlines())),
+             str(e.generation), e.edit)
+            for e in front
+        ],
+    )  # fmt: skip
+    out.print(
+        f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
+        f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring",
+        soft_wrap=True,
+    )
+
+
+def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: bool) -> None:
+    from ecad_dsl.evolution import history
+
+    story = history.lineage(evaluations, history.find(evaluations, candidate).key)
+    if json:
+        print_json([_row(a.evaluation) | {"added": list(a.added), "removed": list(a.removed)} for a in story])
+        return
+    for ancestor in story:
+        evaluation = ancestor.evaluation
+        value = getattr(evaluation, quality)
+        measured = "failed" if evaluation.error else "" if value is None else f"{quality} {value:.3f}"
+        crossed = f" with {ancestor.other.key[:8]}" if ancestor.other else ""
+        out.print(
+            f"generation {evaluation.generation}, {evaluation.key[:8]}: {evaluation.edit}{crossed};"
+            f" {evaluation.macs / 1e9:.3f} GMACs {measured}".rstrip(),
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        for sign, rules in (("-", ancestor.removed), ("+", ancestor.added)):
+            for rule in rules:
+                out.print(f"    {sign} {rule}", markup=False, soft_wrap=True)
+
+
+def _read(run: Path) -> tuple[dict[str, Any], list[Evaluation]]:
+    from ecad_dsl.evolution.store import RunStore
+
+    with RunStore(run, create=False) as store:
+        return store.settings(), store.evaluations()
+
+
+def _row(evaluation: Evaluation) -> dict[str, Any]:
+    return {**vars(evaluation), "parents": list(evaluation.parents)}
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

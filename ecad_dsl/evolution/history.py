@@ -1,0 +1,82 @@
+"""What a run went through: the ancestors of a candidate, and what the search cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecad_dsl.errors import EcadError
+from ecad_dsl.evolution.store import Evaluation
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One candidate on the way to another, and what was done to the one before it."""
+
+    evaluation: Evaluation
+    added: tuple[str, ...]
+    """Rules that it has and its parent had not."""
+    removed: tuple[str, ...]
+    other: Evaluation | None
+    """The second parent, where two were crossed."""
+
+
+def find(evaluations: Iterable[Evaluation], name: str) -> Evaluation:
+    """The candidate that is called so: by the start of its key, or by its file (``macs-35.4-4d9b.ecad``).
+
+    Raises:
+        EcadError: there is none, or several.
+    """
+    key = name.rsplit("/", 1)[-1].removesuffix(".ecad").rsplit("-", 1)[-1]
+    found = [evaluation for evaluation in evaluations if evaluation.key.startswith(key)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise EcadError(f"{len(found)} candidates have a key that begins with {key!r}; write more of it")
+    raise EcadError(
+        f"no candidate of the run has a key that begins with {key!r}; `ecad runs show` lists those of the front"
+    )
+
+
+def lineage(evaluations: Iterable[Evaluation], key: str) -> list[Ancestor]:
+    """From one of the first population, by first parents, to the candidate with this key."""
+    by_key = {evaluation.key: evaluation for evaluation in evaluations}
+    line = [by_key[key]]
+    while (parents := line[0].parents) and parents[0] in by_key and by_key[parents[0]] not in line:
+        line.insert(0, by_key[parents[0]])
+    story = []
+    before: list[str] = []
+    for evaluation in line:
+        rules = evaluation.program.splitlines()
+        story.append(
+            Ancestor(
+                evaluation,
+                tuple(rule for rule in rules if rule not in before),
+                tuple(rule for rule in before if rule not in rules),
+                next((by_key[other] for other in evaluation.parents[1:] if other in by_key), None),
+            )
+        )
+        before = rules
+    return story
+
+
+def front(evaluations: Iterable[Evaluation], quality: str) -> list[Evaluation]:
+    """Those that no other one beats in both quality (``reward`` or ``fidelity``) and MACs, the cheapest first."""
+    kept: list[Evaluation] = []
+    measured = [evaluation for evaluation in evaluations if getattr(evaluation, quality) is not None]
+    for evaluation in sorted(measured, key=lambda e: (e.macs, -getattr(e, quality))):
+        if not kept or getattr(evaluation, quality) > getattr(kept[-1], quality):
+            kept.append(evaluation)
+    return kept
+
+
+def pictures(evaluations: Sequence[Evaluation], settings: Mapping[str, Any]) -> int:
+    """How many pictures the search has drawn, where a picture is what is measured (``PipelineProblem``)."""
+    of_reward, of_fidelity = settings.get("problem prompts", 1), settings.get("problem first", 1)
+    return sum(of_reward * (e.reward is not None) + of_fidelity * (e.fidelity is not None) for e in evaluations)
+
+
+def macs(evaluations: Sequence[Evaluation], settings: Mapping[str, Any]) -> int:
+    """Multiply-accumulates of all those pictures."""
+    return sum(evaluation.macs * pictures([evaluation], settings) for evaluation in evaluations)
