@@ -193,7 +193,7 @@ def _print_cells(cells: CellDiff, macs: list[int]) -> None:
 
 def retarget(
     file: File,
-    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for.")],
+    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for: a name, or the .toml file of a spec.")],
     to_steps: Annotated[int | None, typer.Option("--to-steps", min=1, help="Steps to rewrite it for.")] = None,
     model: ModelOption = None,
     steps: StepsOption = None,

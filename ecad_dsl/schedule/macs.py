@@ -9,10 +9,8 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
 from typing import Any
 
-import diffusers
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
+from ecad_dsl.models.meta import meta_transformer, submodule
 
 FIXED = -1
 """Owner of what runs whatever the schedule says; every other owner is a cell, counted as the bit of a row."""
@@ -64,21 +63,22 @@ def count_forward(spec: ModelSpec, height: int, width: int, batch: int) -> MacCo
     """Run the transformer of the spec once at this size in pixels, for ``batch`` images, and count.
 
     Raises:
-        EcadError: diffusers has no such transformer, or the spec does not say what it is fed.
+        EcadError: diffusers has no such transformer, or the spec does not say what it is fed, or not rightly.
     """
-    transformer_class = getattr(diffusers, spec.transformer, None)
-    if transformer_class is None:
-        raise EcadError(f"diffusers {diffusers.__version__} has no {spec.transformer}")
     counter = MacCounter()
+    transformer = meta_transformer(spec.transformer, spec.config)
     with torch.device("meta"), torch.no_grad():
-        transformer = transformer_class(**spec.config)
         _fit_blocks(transformer, spec)
         for cell, module in enumerate(_components(transformer, spec)):
             if module is not None:
                 counter.own(module, cell)
         inputs = _inputs(spec, transformer.config, height, width, batch)
-        with counter:
-            transformer(**inputs)
+        try:
+            with counter:
+                transformer(**inputs)
+        except Exception as error:  # whatever a model makes of inputs of other shapes than its own
+            message = f"{spec.transformer} cannot be fed what [inputs.shapes] of {spec.title} says"
+            raise EcadError(f"{message}: {type(error).__name__}: {error}") from error
     return counter
 
 
@@ -95,7 +95,7 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[nn.Module |
     for stack in spec.stacks:
         for block in getattr(transformer, stack.path):
             for component in stack.components:
-                yield attrgetter(component.module)(block)
+                yield submodule(block, component.module)
 
 
 def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     def tensor(shape: Any) -> Any:
         if isinstance(shape, Mapping):
             return {name: tensor(inner) for name, inner in shape.items()}
-        return torch.empty([size if isinstance(size, int) else words[size] for size in shape])
+        return torch.empty([size if isinstance(size, int) else _size(words, size) for size in shape])
 
     condition = spec.inputs.get("only_if", {})
     return {
@@ -119,12 +119,20 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     }
 
 
+def _size(words: Mapping[str, Any], word: str) -> int:
+    if not isinstance(words.get(word), int):
+        raise EcadError(f"[inputs.shapes] has {word!r}, which is no whole number of [config] or [inputs]")
+    return int(words[word])
+
+
 def latent_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the latents of a picture of this size in pixels.
 
     Raises:
         EcadError: the model cannot make a picture of this size.
     """
+    if "pixels_per_latent" not in spec.inputs:
+        raise EcadError(f"the spec of {spec.title} does not say pixels_per_latent; add it to [inputs]")
     pixels = spec.inputs["pixels_per_latent"]
     unit = pixels * spec.config.get("patch_size", 1)
     if height < unit or width < unit or height % unit or width % unit:

@@ -54,7 +54,7 @@ def test_subclasses_belong_to_the_family() -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (torch.nn.Linear(2, 2), "no model spec describes Linear"),
+        (torch.nn.Linear(2, 2), "Linear has no list of blocks"),
         (SimpleNamespace(unet=UNet2DModel), "denoises with a UNet"),
         (SimpleNamespace(transformer=None), "has no transformer"),
         ("a path", "str has no transformer"),
