@@ -1,8 +1,9 @@
 """Specs as TOML: one file a shipped model in this folder, and files of the user's own.
 
 A file that says ``base = "pixart-alpha"`` has all that the shipped spec of that name has, but for what it says itself:
-keys of ``[config]``, ``[inputs]`` and ``[groups]`` take the place of single ones, everything else as a whole. ``[blocks]``
-gives stacks other numbers of blocks. ``unset`` lists the arguments of the class that are None, for which TOML has no word.
+keys of ``[config]``, ``[inputs]`` and ``[groups]`` take the place of single ones, everything else as a whole.
+``[blocks]`` gives stacks other numbers of blocks. ``unset`` lists the arguments of the class that are None, for which
+TOML has no word.
 """
 
 from __future__ import annotations

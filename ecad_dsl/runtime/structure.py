@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from torch import nn
@@ -98,6 +99,8 @@ def _of_block(block: nn.Module, prefix: str = "") -> Iterator[_Found]:
         if isinstance(child, nn.ModuleList | nn.ModuleDict) or _NO_COMPONENT.search(type(child).__name__):
             continue
         path, kind = f"{prefix}{name}", _kind(name, child)
+        if kind is not None and _calls(block, name) > 1:
+            continue  # CogView4: one feed-forward, for the picture and again for the text
         if kind == "ffn":
             yield _Found(path, "ffn", _streams(path))
         elif kind == "attn":
@@ -153,7 +156,55 @@ def _streams(path: str) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-# Execution order.
+# What the source says.
+
+
+def _calls(block: nn.Module, name: str) -> int:
+    """How often one forward pass of the block calls a module of it, or hands it to what calls it."""
+    forward = _source(type(block), "forward")
+    return 1 if forward is None else _calls_in(forward.body, block, name)
+
+
+def _calls_in(nodes: Iterable[ast.AST], block: nn.Module, name: str) -> int:
+    calls = 0
+    for node in nodes:
+        match node:
+            case ast.If(test=test, body=body, orelse=orelse):
+                taken = _holds(test, block)
+                both = [_calls_in(branch, block, name) for branch in (body, orelse)]
+                calls += max(both) if taken is None else both[not taken]
+                continue
+            case ast.Call(func=func, args=arguments):
+                calls += sum(_is_own(part, name) for part in (func, *arguments))
+        calls += _calls_in(ast.iter_child_nodes(node), block, name)
+    return calls
+
+
+def _holds(test: ast.expr, block: nn.Module) -> bool | None:
+    """Whether ``self.attribute is not None``; None for any other condition."""
+    match test:
+        case ast.Compare(
+            left=ast.Attribute(value=ast.Name(id="self"), attr=attribute),
+            ops=[ast.IsNot()],
+            comparators=[ast.Constant(value=None)],
+        ):
+            return getattr(block, attribute, None) is not None
+    return None
+
+
+def _is_own(node: ast.AST, name: str | None = None) -> bool:
+    """Whether it is ``self.name``, or any attribute of self."""
+    own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return own and name in (None, node.attr)  # type: ignore[attr-defined]
+
+
+@cache
+def _source(cls: type, method: str) -> ast.FunctionDef | None:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(cls, method))))
+    except (OSError, TypeError, SyntaxError):  # made at run time
+        return None
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
 
 
 def _in_order_of_execution(transformer: type, paths: list[str]) -> list[str]:
@@ -170,18 +221,12 @@ def _in_order_of_execution(transformer: type, paths: list[str]) -> list[str]:
 def _spoken_of(transformer: type, method: str, seen: set[str]) -> Iterator[tuple[str, bool]]:
     """Attributes of ``self`` in the order of the source, and whether a loop runs over them; methods are gone into."""
     seen.add(method)
-    try:
-        source = textwrap.dedent(inspect.getsource(getattr(transformer, method)))
-    except (OSError, TypeError):  # made at run time
+    tree = _source(transformer, method)
+    if tree is None:
         return
-    tree = ast.parse(source)
     loops = [node.iter for node in ast.walk(tree) if isinstance(node, ast.For | ast.comprehension)]
     looped = {id(node) for loop in loops for node in ast.walk(loop)}
-    attributes = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-    ]
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_own(node)]
     for node in sorted(attributes, key=lambda node: (node.lineno, node.col_offset)):
         if inspect.isfunction(getattr(transformer, node.attr, None)):
             if node.attr not in seen:
