@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class MacCounter(TorchFunctionMode):
         self.layers: Counter[int] = Counter()
         """Multiply-accumulates of linear and convolution layers."""
         self.attention: Counter[int] = Counter()
-        """Multiply-accumulates of attention's two products."""
+        """Multiply-accumulates of attention's two products, and of whatever else multiplies activations."""
 
     def own(self, module: nn.Module, cell: int) -> None:
         """Charge what runs inside this module to a cell."""
@@ -54,8 +55,8 @@ class MacCounter(TorchFunctionMode):
         output = func(*args, **kwargs)
         if func in _LAYERS:
             self.layers[self.owner] += _LAYERS[func](output, *args, **kwargs)
-        elif func in _ATTENTION:
-            self.attention[self.owner] += _ATTENTION[func](*args, **kwargs)
+        if func in _ATTENTION:
+            self.attention[self.owner] += _ATTENTION[func](output, *args, **kwargs)
         return output
 
 
@@ -161,13 +162,34 @@ def _transposed(_output: Tensor, input: Tensor, weight: Tensor, *_: Any, **__: A
     return input.numel() * weight[0].numel()
 
 
-def _scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+def _scaled_dot_product(_output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Scores [..., queries, keys] from the width of the keys, then outputs from the width of the values."""
     return query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def _product(left: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
-    return left.numel() * right.shape[-1]
+def _product(output: Tensor, left: Tensor, *_: Any, **__: Any) -> int:
+    return output.numel() * left.shape[-1]
+
+
+def _einsum(output: Tensor, equation: str, *operands: Tensor) -> int:
+    """Each element of the output sums over the indices that it lacks; without such, nothing is summed."""
+    terms, _, kept = equation.replace(" ", "").partition("->")
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms.split(","), operands, strict=True):
+        before, _, after = term.partition("...")
+        sizes |= dict(zip(before, operand.shape, strict=False))
+        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False))
+    summed = [size for index, size in sizes.items() if index not in kept]
+    return output.numel() * prod(summed) if summed else 0
+
+
+def _multi_head_layers(outputs: Any, query: Tensor, key: Tensor, value: Tensor, width: int, *_: Any, **__: Any) -> int:
+    """The projections of query, key and value, and that of the output; tensors are [tokens, batch, width]."""
+    return sum(tensor.numel() for tensor in (query, key, value, outputs[0])) * width
+
+
+def _multi_head_products(_output: Any, query: Tensor, key: Tensor, *_: Any, **__: Any) -> int:
+    return 2 * query.numel() * key.shape[0]
 
 
 _LAYERS: dict[Any, Callable[..., int]] = {
@@ -178,9 +200,15 @@ _LAYERS: dict[Any, Callable[..., int]] = {
     F.conv_transpose1d: _transposed,
     F.conv_transpose2d: _transposed,
     F.conv_transpose3d: _transposed,
+    F.multi_head_attention_forward: _multi_head_layers,
 }
 _ATTENTION: dict[Any, Callable[..., int]] = {
     F.scaled_dot_product_attention: _scaled_dot_product,
     torch.bmm: _product,
-    torch.baddbmm: lambda _bias, left, right, **_: _product(left, right),
+    torch.baddbmm: lambda output, _bias, left, *_, **__: _product(output, left),
+    torch.matmul: _product,
+    Tensor.matmul: _product,
+    Tensor.__matmul__: _product,
+    torch.einsum: _einsum,
+    F.multi_head_attention_forward: _multi_head_products,
 }
