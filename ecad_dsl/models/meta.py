@@ -14,7 +14,7 @@ from torch import nn
 from ecad_dsl.errors import EcadError
 
 
-def meta_transformer(transformer_class: str, config: Mapping[str, Any]) -> nn.Module:
+def meta_transformer(transformer_class: str, config: Mapping[str, Any]) -> Any:
     """A transformer of this class of diffusers, made of these arguments.
 
     Raises:
@@ -23,11 +23,10 @@ def meta_transformer(transformer_class: str, config: Mapping[str, Any]) -> nn.Mo
     cls = _class(transformer_class)
     try:
         with torch.device("meta"):
-            module: nn.Module = cls(**config)
+            return cls(**config)
     except Exception as error:  # whatever a class of diffusers makes of arguments that do not fit
         given = "this configuration" if config else "its defaults alone; pass its configuration"
         raise EcadError(f"{transformer_class} cannot be made of {given}: {type(error).__name__}: {error}") from error
-    return module
 
 
 def arguments(transformer_class: str, config: Mapping[str, Any]) -> dict[str, Any]:

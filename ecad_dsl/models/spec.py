@@ -58,6 +58,11 @@ class ModelSpec:
     inputs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """What one forward pass is fed: text tokens, pixels a latent, default resolution, guidance pair or not."""
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether it says what the transformer is fed for a picture of its own size, so that MACs can be counted."""
+        return {"shapes", "height", "width"} <= self.inputs.keys()
+
     @cached_property
     def blocks(self) -> int:
         """Blocks over all stacks, in execution order."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_origin
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import read_start
-from ecad_dsl.language.tree import check_name
+from ecad_dsl.language.tree import KEYWORDS, NAME, check_name
 from ecad_dsl.models.spec import ROLES, Component, ModelSpec, Stack
 
 MAX_BYTES = 1 << 20
@@ -51,7 +51,7 @@ def load_spec(name: str | PathLike[str]) -> ModelSpec:
         EcadError: no such spec, and the message names the ones there are; or the file is missing or wrong.
     """
     if is_spec_file(name):
-        return read_spec(read_start(name, MAX_BYTES + 1), Path(name).stem, str(name))
+        return read_spec(read_start(name, MAX_BYTES + 1), _name(Path(name).stem), str(name))
     return _shipped(str(name))
 
 
@@ -63,6 +63,12 @@ def _shipped(name: str) -> ModelSpec:
             " The spec of any other is a file: `ecad models inspect CLASS -o mine.toml`"
         )
     return read_spec(_text(name), name, f"{name}.toml")
+
+
+def _name(stem: str) -> str:
+    """What a program calls the model of a file: its stem, with what no name has replaced."""
+    name = re.sub(r"[^a-z0-9_.]+", "-", stem.lower()).strip("-.")
+    return name if NAME.fullmatch(name) and name not in KEYWORDS else f"model-{name}".strip("-")
 
 
 def _text(name: str) -> bytes:
@@ -118,12 +124,12 @@ def _spec(data: Mapping[str, Any], name: str) -> ModelSpec:
         name=name,
         title=_get(data, "title", str, name),
         transformer=_get(data, "transformer", str),
-        stacks=tuple(map(_stack, _get(data, "stacks", list[dict]))),
+        stacks=tuple(map(_stack, _get(data, "stacks", list[dict[str, Any]]))),
         groups=groups,
         config={**_get(data, "config", dict, {}), **unset},
         inputs=_get(data, "inputs", dict, {}),
     )
-    counts = _get(data, "blocks", dict, {})
+    counts: Mapping[str, Any] = _get(data, "blocks", dict, {})
     unknown = counts.keys() - {stack.name for stack in spec.stacks}
     if unknown:
         raise EcadError(f"[blocks] has {min(unknown)!r}, which is no stack")
@@ -139,7 +145,7 @@ def _stack(data: dict[str, Any]) -> Stack:
         name=_get(data, "name", str),
         path=_get(data, "path", str),
         blocks=_get(data, "blocks", int),
-        components=tuple(map(_component, _get(data, "components", list[dict]))),
+        components=tuple(map(_component, _get(data, "components", list[dict[str, Any]]))),
     )
     if not stack.path.isidentifier():
         raise EcadError(f"the path of the stack {stack.name} must be an attribute of the transformer")
@@ -169,7 +175,7 @@ def _get(table: Mapping[str, Any], key: str, kind: Any, *default: _T) -> Any | _
     if not isinstance(value, outer) or isinstance(value, bool):
         raise EcadError(f"{key!r} must be {_TITLES[outer]}")
     if outer is list:
-        inner = kind.__args__[0]
+        inner = get_origin(kind.__args__[0]) or kind.__args__[0]
         if not all(isinstance(item, inner) for item in value):
             raise EcadError(f"{key!r} must be a list, and each of its items {_TITLES[inner]}")
     return value
@@ -184,9 +190,9 @@ def _check_names(spec: ModelSpec) -> None:
             check_name(stack.name)
         own = [component.name for component in stack.components]
         _check_distinct("component", [*own, *(alias for c in stack.components for alias in c.aliases)])
+        for name in (*own, *(alias for component in stack.components for alias in component.aliases)):
+            check_name(name)
         for component in stack.components:
-            for name in (component.name, *component.aliases):
-                check_name(name)
             _check_aliases(component, components | spec.groups.keys() | {*ROLES, "all"})
             if component.feeds is not None and component.feeds not in own:
                 raise EcadError(f"{component.name} feeds {component.feeds!r}, which is no component of {stack.name}")

@@ -161,7 +161,7 @@ def _streams(path: str) -> list[str]:
 
 def _calls(block: nn.Module, name: str) -> int:
     """How often one forward pass of the block calls a module of it, or hands it to what calls it."""
-    forward = _source(type(block), "forward")
+    forward = _source(type(block), "forward")  # type: ignore[arg-type]
     return 1 if forward is None else _calls_in(forward.body, block, name)
 
 

@@ -10,6 +10,8 @@ from ecad_dsl.models import load_spec, spec_names
 WAN = {"_class_name": "WanTransformer3DModel", "_diffusers_version": "0.1", "num_layers": 3, "gone_since": 1}
 SMALL = {"num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 16}
 
+PIXART = "model pixart-alpha\nsteps 4\ncache ffn in blocks 0-13\n"
+
 
 @pytest.fixture
 def wan(ecad, tmp_path: Path) -> Path:
@@ -53,10 +55,12 @@ def test_a_spec_in_a_file_stands_for_a_model(ecad, write, wan: Path) -> None:
     for command in ("check", "show", "explain", "compile"):
         code, _, err = ecad(command, program, "--model", wan)
         assert (code, err) == (0, ""), command
+    other = write("steps 4\ncache ffn every 3 steps\n", "b.ecad")
+    assert ecad("diff", program, other, "--model", wan)[0] == 1
     masks = wan.parent / "masks.safetensors"
     assert ecad("compile", program, "-m", wan, "-o", masks)[0] == 0
     assert ecad("show", masks, "--model", wan)[0] == 0
-    retargeted = ecad("retarget", write("model pixart-alpha\nsteps 4\ncache ffn in blocks 0-13\n"), "--to", wan)
+    retargeted = ecad("retarget", write(PIXART, "c.ecad"), "--to", wan)
     assert retargeted[0] == 0
     assert retargeted[1].startswith("model wan\n")
     code, _, err = ecad("cost", program, "--model", wan, "--height", 64, "--width", 64)

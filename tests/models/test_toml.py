@@ -123,6 +123,22 @@ def test_mistakes_are_named(old: str, new: str, complaint: str) -> None:
         read(GOOD.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("wan.toml", "wan"),
+        ("flux.2-dev.toml", "flux.2-dev"),
+        ("My Wan (2).toml", "my-wan-2"),
+        ("2.toml", "model-2"),
+        ("all.toml", "model-all"),
+        ("\u00e9.toml", "model"),
+    ],
+)
+def test_a_model_is_called_by_its_file(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).write_text(GOOD)
+    assert load_spec(tmp_path / file).name == name
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(EcadError, match=r"there is no file none.toml"):
         load_spec("none.toml")
