@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect as signatures
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -106,9 +107,18 @@ def block_counts(transformer: nn.Module, spec: ModelSpec) -> dict[str, int]:
 
 
 def _config(transformer: nn.Module) -> dict[str, Any]:
-    """Arguments that the module was made with. Keys with an underscore are diffusers' own bookkeeping."""
+    """Arguments that the module was made with, but for defaults that no file could hold: a None within a list.
+
+    Keys with an underscore are diffusers' own bookkeeping.
+    """
     config: Mapping[str, Any] = getattr(transformer, "config", {})
-    return {key: value for key, value in config.items() if not key.startswith("_")}
+    parameters = signatures.signature(type(transformer).__init__).parameters
+    return {
+        key: value
+        for key, value in config.items()
+        if not key.startswith("_")
+        and not (isinstance(value, list | tuple) and None in value and parameters[key].default == value)
+    }
 
 
 def _is_exactly(spec: ModelSpec, config: Mapping[str, Any]) -> bool:

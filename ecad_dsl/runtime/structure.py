@@ -10,7 +10,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -95,7 +95,10 @@ def _components(blocks: Iterable[nn.Module]) -> list[_Found]:
 
 def _of_block(block: nn.Module, prefix: str = "") -> Iterator[_Found]:
     names = [name for name, _ in block.named_children()]
+    layers = _linear_feed_forward(names)
     for name, child in block.named_children():
+        if name in layers:
+            continue
         if isinstance(child, nn.ModuleList | nn.ModuleDict) or _NO_COMPONENT.search(type(child).__name__):
             continue
         path, kind = f"{prefix}{name}", _kind(name, child)
@@ -107,7 +110,9 @@ def _of_block(block: nn.Module, prefix: str = "") -> Iterator[_Found]:
             yield _attention(path, name, child, names)
         elif not isinstance(child, nn.Sequential):
             yield from _of_block(child, f"{path}.")
-    yield from _linear_feed_forward(block, prefix)
+    *_, last = layers.values() or [""]
+    for attribute, name in layers.items():
+        yield _Found(f"{prefix}{attribute}", "ffn", [], None if name == last else last, name)
 
 
 def _kind(name: str, module: nn.Module) -> Literal["attn", "ffn"] | None:
@@ -138,13 +143,9 @@ def _attention(path: str, name: str, module: nn.Module, siblings: Sequence[str])
     return _Found(path, "attn", streams)
 
 
-def _linear_feed_forward(block: nn.Module, prefix: str) -> Iterator[_Found]:
-    children = dict(block.named_children())
-    for layers in _LINEAR_FEED_FORWARDS:
-        if layers.keys() <= children.keys():
-            *_, last = layers.values()
-            for attribute, name in layers.items():
-                yield _Found(f"{prefix}{attribute}", "ffn", [], None if name == last else last, name)
+def _linear_feed_forward(names: Sequence[str]) -> Mapping[str, str]:
+    """The layers of a feed-forward that the block spells out. By name alone: LoRA puts other classes around them."""
+    return next((layers for layers in _LINEAR_FEED_FORWARDS if layers.keys() <= set(names)), {})
 
 
 def _streams(path: str) -> list[str]:
@@ -169,9 +170,10 @@ def _calls_in(nodes: Iterable[ast.AST], block: nn.Module, name: str) -> int:
     calls = 0
     for node in nodes:
         match node:
-            case ast.If(test=test, body=body, orelse=orelse):
+            case ast.If(test=test, body=body, orelse=orelse) | ast.IfExp(test=test, body=body, orelse=orelse):
                 taken = _holds(test, block)
-                both = [_calls_in(branch, block, name) for branch in (body, orelse)]
+                branches = (branch if isinstance(branch, list) else [branch] for branch in (body, orelse))
+                both = [_calls_in(branch, block, name) for branch in branches]
                 calls += max(both) if taken is None else both[not taken]
                 continue
             case ast.Call(func=func, args=arguments):
