@@ -53,6 +53,8 @@ class _Found:
     streams: list[str]
     feeds: str | None = None
     name: str = ""
+    repeated: bool = False
+    """Whether a block calls it more than once in a forward pass, so that it has no one output to keep."""
 
     @property
     def plain(self) -> bool:
@@ -89,8 +91,9 @@ def _components(blocks: Iterable[nn.Module]) -> list[_Found]:
     found: dict[str, _Found] = {}
     for block in blocks:
         for component in _of_block(block):
-            found.setdefault(component.module, component)
-    return sorted(found.values(), key=lambda component: component.kind == "ffn")
+            found.setdefault(component.module, component).repeated |= component.repeated
+    cacheable = [component for component in found.values() if not component.repeated]
+    return sorted(cacheable, key=lambda component: component.kind == "ffn")
 
 
 def _of_block(block: nn.Module, prefix: str = "") -> Iterator[_Found]:
@@ -102,12 +105,10 @@ def _of_block(block: nn.Module, prefix: str = "") -> Iterator[_Found]:
         if isinstance(child, nn.ModuleList | nn.ModuleDict) or _NO_COMPONENT.search(type(child).__name__):
             continue
         path, kind = f"{prefix}{name}", _kind(name, child)
-        if kind is not None and _calls(block, name) > 1:
-            continue  # CogView4: one feed-forward, for the picture and again for the text
-        if kind == "ffn":
-            yield _Found(path, "ffn", _streams(path))
-        elif kind == "attn":
-            yield _attention(path, name, child, names)
+        if kind is not None:
+            component = _attention(path, name, child, names) if kind == "attn" else _Found(path, "ffn", _streams(path))
+            component.repeated = _calls(block, name) > 1  # CogView4 feeds first the picture forward, then the text
+            yield component
         elif not isinstance(child, nn.Sequential):
             yield from _of_block(child, f"{path}.")
     *_, last = layers.values() or [""]

@@ -164,6 +164,13 @@ def test_components_are_told_by_what_diffusers_calls_them(block: torch.nn.Module
     assert list(components(blocks=[block, block]).values()) == ([found] if found else [])
 
 
+def test_what_one_block_calls_twice_is_left_alone_in_all() -> None:
+    once, twice = Either(ff=layer(), gate=layer(), attn=layer()), Either(ff=layer(), attn=layer())
+    twice.gate = None
+    assert components(blocks=[once, twice]) == {"blocks": {"attn": "attn"}}
+    assert components(blocks=[once, once]) == {"blocks": {"attn": "attn", "ffn": "ff"}}
+
+
 def test_stacks_stand_as_the_forward_pass_comes_to_them_and_its_methods() -> None:
     one = Block(attn=layer())
     assert list(components(early_blocks=[one], blocks=[one], late_blocks=[one])) == ["late", "main", "early"]
