@@ -20,13 +20,16 @@ class Component:
 
     ``module`` is its attribute path inside the block (``attn1``); ``aliases`` are the official names that the
     language accepts for it as well, first the one in released schedules. ``feeds`` is the component of the same block
-    that alone reads its output; None where anything else reads it.
+    that alone reads its output; None where anything else reads it. ``norms`` are modules of the block that prepare the
+    input of this component, and of others that name them too, and of nothing else: what is made of their output
+    until then is arithmetic that broadcasts over the tokens (modulation), so that it may be left out.
     """
 
     name: str
     module: str
     aliases: tuple[str, ...] = ()
     feeds: str | None = None
+    norms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

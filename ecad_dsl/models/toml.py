@@ -158,9 +158,11 @@ def _component(data: dict[str, Any]) -> Component:
         module=_get(data, "module", str),
         aliases=tuple(_get(data, "aliases", list[str], [])),
         feeds=_get(data, "feeds", str, None),
+        norms=tuple(_get(data, "norms", list[str], [])),
     )
-    if not all(part.isidentifier() for part in component.module.split(".")):
-        raise EcadError(f"the module of the component {component.name} must be an attribute of the block, as in attn1")
+    for module in (component.module, *component.norms):
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise EcadError(f"{module!r} of the component {component.name} must be an attribute of the block, as attn1")
     return component
 
 
@@ -250,11 +252,13 @@ def to_toml(spec: ModelSpec) -> str:
 
 
 def _component_line(component: Component) -> str:
-    said = {"name": component.name, "module": component.module}
+    said: dict[str, Any] = {"name": component.name, "module": component.module}
     if component.aliases:
-        said["aliases"] = list(component.aliases)  # type: ignore[assignment]
+        said["aliases"] = component.aliases
     if component.feeds is not None:
         said["feeds"] = component.feeds
+    if component.norms:
+        said["norms"] = component.norms
     return f"    {_value(said)},"
 
 

@@ -51,7 +51,8 @@ values = st.recursive(
     config=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values | st.none(), max_size=4),
 )
 def test_any_configuration_is_read_as_it_was_written(title: str, config: dict[str, Any]) -> None:
-    stacks = (Stack("main", "blocks", 2, (Component("attn", "block.attn1", ("attn1",)),)),)
+    attn = Component("attn", "block.attn1", ("attn1",), "ffn", ("norm1.norm",))
+    stacks = (Stack("main", "blocks", 2, (attn, Component("ffn", "ff"))),)
     again = read(to_toml(ModelSpec("mine", title, "Mine", stacks, config=config)))
     assert (again.title, again.stacks, again.config) == (title, stacks, config)
 
