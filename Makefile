@@ -24,6 +24,7 @@ format: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/make.py
+	$(BIN)/python docs/models.py
 
 install: .venv/installed
 

@@ -38,7 +38,10 @@ ScheduleFiles = Annotated[
     list[str], typer.Argument(metavar="FILE...", help=".ecad, .json or .safetensors files; - reads a program.")
 ]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help=".ecad files; - reads standard input.")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model spec, if the program names none.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Model, if the program names none: a name, or the .toml file of a spec."),
+]
 StepsOption = Annotated[int | None, typer.Option("--steps", "-s", min=1, help="Steps, if the program names none.")]
 WorkersOption = Annotated[
     int | None,

@@ -61,7 +61,7 @@ def explain_file(file: str, model: str | None, steps: int | None, json: bool) ->
         return
     total = schedule.steps * spec.cells
     title = f"{spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed"
-    _say(f"{title}; {cost(schedule).saved:.1%} of the MACs saved.")
+    _say(f"{title}; {cost(schedule).saved:.1%} of the MACs saved." if spec.has_costs else f"{title}.")
     for explanation, line in zip(explanations, lines, strict=True):
         out.print(f"\n[dim]{f'line {line}':<9}[/]", end="")
         out.print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
@@ -86,6 +86,8 @@ def _worth(explanation: Explanation) -> str:
     from ecad_dsl.schedule.sentences import counted
 
     decides = f"Decides {counted(explanation.decides, 'cell')}"
+    if explanation.saves is None or explanation.share is None:
+        return f"{decides}."
     if not explanation.saves:
         return f"{decides}; saves no MACs."
     verb = "saves" if explanation.saves > 0 else "costs"
@@ -127,7 +129,7 @@ def diff(
     ]
     cells = CellDiff(*schedules)
     rules = diff_rules(*programs)
-    macs = [cost(schedule).macs for schedule in schedules]
+    macs = [cost(schedule).macs for schedule in schedules] if cells.a.spec.has_costs else None
     if output is not None:
         from ecad_dsl.analysis.figures import difference_map as draw
 
@@ -140,7 +142,7 @@ def diff(
                 "same": cells.same,
                 "rules": [asdict(change) for change in rules],
                 "cells": [asdict(part) for part in cells.by_component],
-                "macs": {"a": macs[0], "b": macs[1], "difference": macs[1] - macs[0]},
+                "macs": macs and {"a": macs[0], "b": macs[1], "difference": macs[1] - macs[0]},
             }
         )
     else:
@@ -174,7 +176,7 @@ def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
             out.print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
 
 
-def _print_cells(cells: CellDiff, macs: list[int]) -> None:
+def _print_cells(cells: CellDiff, macs: list[int] | None) -> None:
     spec = cells.a.spec
     if cells.same:
         out.print(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
@@ -183,17 +185,18 @@ def _print_cells(cells: CellDiff, macs: list[int]) -> None:
     total_a, total_b = (sum(row.bit_count() for row in rows) for rows in (cells.only_a, cells.only_b))
     parts.append(("[bold]all[/]", f"{total_a:,}", f"{total_b:,}"))
     print_table(f"{spec.title}, {cells.a.steps} steps: cells recomputed", ("", "only in A", "only in B"), parts)
-    difference = macs[1] - macs[0]
-    last = ("B - A", f"{difference:+,}", f"{difference / macs[0]:+.1%}")
-    lines = [("A", f"{macs[0]:,}", ""), ("B", f"{macs[1]:,}", ""), last]
-    print_table("Multiply-accumulates", ("", "macs", ""), lines)
+    if macs:
+        difference = macs[1] - macs[0]
+        last = ("B - A", f"{difference:+,}", f"{difference / macs[0]:+.1%}")
+        lines = [("A", f"{macs[0]:,}", ""), ("B", f"{macs[1]:,}", ""), last]
+        print_table("Multiply-accumulates", ("", "macs", ""), lines)
     for line in difference_map(cells):
         out.print(line, soft_wrap=True)
 
 
 def retarget(
     file: File,
-    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for.")],
+    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for: a name, or the .toml file of a spec.")],
     to_steps: Annotated[int | None, typer.Option("--to-steps", min=1, help="Steps to rewrite it for.")] = None,
     model: ModelOption = None,
     steps: StepsOption = None,

@@ -1,19 +1,14 @@
 """Model specs: where a transformer keeps its cacheable components, and by which names users call them.
 
-A spec is data (one TOML file a model in this folder). It knows nothing of torch, so that checking a schedule
-stays instant.
+A spec is data (see ``toml.py``). It knows nothing of torch, so that checking a schedule stays instant.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 from typing import Any
-
-from ecad_dsl.errors import EcadError
 
 ROLES = ("attn", "self", "cross", "ffn")
 """Names that every spec defines, so that portable programs can be written. A role may be empty."""
@@ -65,6 +60,11 @@ class ModelSpec:
     """Arguments of the transformer class at full size."""
     inputs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """What one forward pass is fed: text tokens, pixels a latent, default resolution, guidance pair or not."""
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether it says what the transformer is fed for a picture of its own size, so that MACs can be counted."""
+        return {"shapes", "height", "width"} <= self.inputs.keys()
 
     @cached_property
     def blocks(self) -> int:
@@ -208,50 +208,3 @@ class ModelSpec:
         """The same family with other numbers of blocks (a smaller or larger model of the class)."""
         stacks = tuple(replace(stack, blocks=blocks.get(stack.name, stack.blocks)) for stack in self.stacks)
         return replace(self, stacks=stacks)
-
-
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-@cache
-def spec_names() -> tuple[str, ...]:
-    """Names of the shipped specs, sorted."""
-    files = resources.files(__package__).iterdir()
-    return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
-
-
-@cache
-def load_spec(name: str) -> ModelSpec:
-    """The shipped spec of this name.
-
-    Raises:
-        EcadError: no such spec; the message names the ones there are.
-    """
-    if name not in spec_names():
-        raise EcadError(f"unknown model {name!r}; known models: {', '.join(spec_names())}")
-    data = _read(name)
-    stacks = tuple(
-        Stack(
-            name=stack["name"],
-            path=stack["path"],
-            blocks=stack["blocks"],
-            components=tuple(
-                Component(
-                    c["name"], c["module"], tuple(c.get("aliases", ())), c.get("feeds"), tuple(c.get("norms", ()))
-                )
-                for c in stack["components"]
-            ),
-        )
-        for stack in data["stacks"]
-    )
-    groups = {name: tuple(members) for name, members in data.get("groups", {}).items()}
-    return ModelSpec(
-        name=name,
-        title=data["title"],
-        transformer=data["transformer"],
-        stacks=stacks,
-        groups=groups,
-        config=data.get("config", {}),
-        inputs=data.get("inputs", {}),
-    )

@@ -26,9 +26,10 @@ class Explanation:
     """Cells that are reused, and would be recomputed if the rule were left out."""
     would_reuse: int
     """Cells that are recomputed, and would be reused if the rule were left out."""
-    saves: int
-    """Multiply-accumulates of the program without the rule, less those with it; negative where the rule costs some."""
-    share: float
+    saves: int | None
+    """Multiply-accumulates of the program without the rule, less those with it; negative where the rule costs some.
+    None where the model's spec does not say what it is fed, so that they are not known."""
+    share: float | None
     """``saves`` as a share of recomputing everything."""
 
 
@@ -39,13 +40,12 @@ def explain(program: tree.Program, model: str | ModelSpec | None = None, steps: 
 
     Raises:
         CompileError: as for :func:`~ecad_dsl.schedule.compile.compile`.
-        EcadError: the model's spec does not say what it is fed, so that its MACs are not known.
     """
     schedule = compile(program, model, steps)
     spec, steps = schedule.spec, schedule.steps
     painted = list(strokes(program, Target(spec, steps), Resolver(program, spec, steps)))
-    macs = cost_table(spec).layers
-    everything = macs.total([(1 << spec.cells) - 1] * steps)
+    macs = cost_table(spec).layers if spec.has_costs else None
+    everything = macs.total([(1 << spec.cells) - 1] * steps) if macs else None
     decides = [0] * len(painted)
     freed: list[list[int]] = [[] for _ in painted]
     bound: list[list[int]] = [[] for _ in painted]
@@ -62,8 +62,8 @@ def explain(program: tree.Program, model: str | ModelSpec | None = None, steps: 
             sum(cells.bit_count() for cells in freed[number]),
             sum(cells.bit_count() for cells in bound[number]),
             # What is no cell runs in both, and cancels out.
-            saves := macs.total(freed[number]) - macs.total(bound[number]),
-            saves / everything,
+            saves := macs.total(freed[number]) - macs.total(bound[number]) if macs else None,
+            saves / everything if saves is not None and everything else None,
         )
         for number, stroke in enumerate(painted)
     ]

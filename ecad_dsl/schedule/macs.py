@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
+from math import prod
 from typing import Any
 
-import diffusers
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
+from ecad_dsl.models.meta import meta_transformer, submodule
 
 FIXED = -1
 """Owner of what runs whatever the schedule says; every other owner is a cell, counted as the bit of a row."""
@@ -34,7 +34,7 @@ class MacCounter(TorchFunctionMode):
         self.layers: Counter[int] = Counter()
         """Multiply-accumulates of linear and convolution layers."""
         self.attention: Counter[int] = Counter()
-        """Multiply-accumulates of attention's two products."""
+        """Multiply-accumulates of attention's two products, and of whatever else multiplies activations."""
         self.outputs: dict[int, int] = {}
         """Elements of each cell's output, cells in the order they ran in."""
 
@@ -59,8 +59,8 @@ class MacCounter(TorchFunctionMode):
         output = func(*args, **kwargs)
         if func in _LAYERS:
             self.layers[self.owner] += _LAYERS[func](output, *args, **kwargs)
-        elif func in _ATTENTION:
-            self.attention[self.owner] += _ATTENTION[func](*args, **kwargs)
+        if func in _ATTENTION:
+            self.attention[self.owner] += _ATTENTION[func](output, *args, **kwargs)
         return output
 
 
@@ -68,21 +68,22 @@ def count_forward(spec: ModelSpec, height: int, width: int, batch: int) -> MacCo
     """Run the transformer of the spec once at this size in pixels, for ``batch`` images, and count.
 
     Raises:
-        EcadError: diffusers has no such transformer, or the spec does not say what it is fed.
+        EcadError: diffusers has no such transformer, or the spec does not say what it is fed, or not rightly.
     """
-    transformer_class = getattr(diffusers, spec.transformer, None)
-    if transformer_class is None:
-        raise EcadError(f"diffusers {diffusers.__version__} has no {spec.transformer}")
     counter = MacCounter()
+    transformer = meta_transformer(spec.transformer, spec.config)
     with torch.device("meta"), torch.no_grad():
-        transformer = transformer_class(**spec.config)
         _fit_blocks(transformer, spec)
         for cell, module in enumerate(_components(transformer, spec)):
             if module is not None:
                 counter.own(module, cell)
         inputs = _inputs(spec, transformer.config, height, width, batch)
-        with counter:
-            transformer(**inputs)
+        try:
+            with counter:
+                transformer(**inputs)
+        except Exception as error:  # whatever a model makes of inputs of other shapes than its own
+            message = f"{spec.transformer} cannot be fed what [inputs.shapes] of {spec.title} says"
+            raise EcadError(f"{message}: {type(error).__name__}: {error}") from error
     return counter
 
 
@@ -99,7 +100,7 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[nn.Module |
     for stack in spec.stacks:
         for block in getattr(transformer, stack.path):
             for component in stack.components:
-                yield attrgetter(component.module)(block)
+                yield submodule(block, component.module)
 
 
 def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     def tensor(shape: Any) -> Any:
         if isinstance(shape, Mapping):
             return {name: tensor(inner) for name, inner in shape.items()}
-        return torch.empty([size if isinstance(size, int) else words[size] for size in shape])
+        return torch.empty([size if isinstance(size, int) else _size(words, size) for size in shape])
 
     condition = spec.inputs.get("only_if", {})
     return {
@@ -123,12 +124,20 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     }
 
 
+def _size(words: Mapping[str, Any], word: str) -> int:
+    if not isinstance(words.get(word), int):
+        raise EcadError(f"[inputs.shapes] has {word!r}, which is no whole number of [config] or [inputs]")
+    return int(words[word])
+
+
 def latent_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the latents of a picture of this size in pixels.
 
     Raises:
         EcadError: the model cannot make a picture of this size.
     """
+    if "pixels_per_latent" not in spec.inputs:
+        raise EcadError(f"the spec of {spec.title} does not say pixels_per_latent; add it to [inputs]")
     pixels = spec.inputs["pixels_per_latent"]
     unit = pixels * spec.config.get("patch_size", 1)
     if height < unit or width < unit or height % unit or width % unit:
@@ -162,13 +171,34 @@ def _transposed(_output: Tensor, input: Tensor, weight: Tensor, *_: Any, **__: A
     return input.numel() * weight[0].numel()
 
 
-def _scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+def _scaled_dot_product(_output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Scores [..., queries, keys] from the width of the keys, then outputs from the width of the values."""
     return query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def _product(left: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
-    return left.numel() * right.shape[-1]
+def _product(output: Tensor, left: Tensor, *_: Any, **__: Any) -> int:
+    return output.numel() * left.shape[-1]
+
+
+def _einsum(output: Tensor, equation: str, *operands: Tensor) -> int:
+    """Each element of the output sums over the indices that it lacks; without such, nothing is summed."""
+    terms, _, kept = equation.replace(" ", "").partition("->")
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms.split(","), operands, strict=True):
+        before, _, after = term.partition("...")
+        sizes |= dict(zip(before, operand.shape, strict=False))
+        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False))
+    summed = [size for index, size in sizes.items() if index not in kept]
+    return output.numel() * prod(summed) if summed else 0
+
+
+def _multi_head_layers(outputs: Any, query: Tensor, key: Tensor, value: Tensor, width: int, *_: Any, **__: Any) -> int:
+    """The projections of query, key and value, and that of the output; tensors are [tokens, batch, width]."""
+    return sum(tensor.numel() for tensor in (query, key, value, outputs[0])) * width
+
+
+def _multi_head_products(_output: Any, query: Tensor, key: Tensor, *_: Any, **__: Any) -> int:
+    return 2 * query.numel() * key.shape[0]
 
 
 _LAYERS: dict[Any, Callable[..., int]] = {
@@ -179,9 +209,15 @@ _LAYERS: dict[Any, Callable[..., int]] = {
     F.conv_transpose1d: _transposed,
     F.conv_transpose2d: _transposed,
     F.conv_transpose3d: _transposed,
+    F.multi_head_attention_forward: _multi_head_layers,
 }
 _ATTENTION: dict[Any, Callable[..., int]] = {
     F.scaled_dot_product_attention: _scaled_dot_product,
     torch.bmm: _product,
-    torch.baddbmm: lambda _bias, left, right, **_: _product(left, right),
+    torch.baddbmm: lambda output, _bias, left, *_, **__: _product(output, left),
+    torch.matmul: _product,
+    Tensor.matmul: _product,
+    Tensor.__matmul__: _product,
+    torch.einsum: _einsum,
+    F.multi_head_attention_forward: _multi_head_products,
 }

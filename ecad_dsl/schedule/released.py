@@ -304,8 +304,18 @@ def _find_models(file: _File) -> list[ModelSpec]:
         raise EcadError(f"{file.path}: no shipped model has {len(file.steps[0])} blocks of {names}; pass the model")
     noted = [spec for spec in specs if spec.name == file.model]
     title = f"{_plain(Path(file.path).stem)} {_plain(file.name)}"
-    named = [spec for spec in specs if _plain(spec.name) in title]
-    return next((choice for choice in (noted, named) if len(choice) == 1), specs)
+    # Of pixart-alpha and pixart-alpha-512, the longer name is the one meant.
+    named = sorted((spec for spec in specs if _plain(spec.name) in title), key=lambda spec: -len(spec.name))[:1]
+    return noted or named or _likely(specs, file)
+
+
+def _likely(specs: list[ModelSpec], file: _File) -> list[ModelSpec]:
+    """The models with the file's steps and size, if there are any; of pixart-alpha and pixart-alpha-512, the first."""
+    said = {"steps": len(file.steps), "height": file.height, "width": file.width}
+    for key, value in said.items():
+        specs = [spec for spec in specs if value in (None, spec.inputs.get(key))] or specs
+    names = [spec.name for spec in specs]
+    return [spec for spec in specs if not any(spec.name.startswith(f"{name}-") for name in names)]
 
 
 def _has(spec: ModelSpec, components: set[str], file: _File) -> bool:

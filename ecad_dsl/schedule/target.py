@@ -10,7 +10,7 @@ from ecad_dsl.language.diagnostics import Diagnostic, Fix, Severity, correction
 from ecad_dsl.language.lines import removal
 from ecad_dsl.language.parser import MAX_RULES
 from ecad_dsl.language.text import Span
-from ecad_dsl.models import ModelSpec, load_spec, spec_names
+from ecad_dsl.models import ModelSpec, is_spec_file, load_spec, spec_names
 
 MAX_STEPS = 10_000
 MAX_CELLS = 50_000_000
@@ -68,7 +68,7 @@ class _Settling:
         return statements[0] if statements else None
 
     def _model(self, model: str | ModelSpec | None, statement: tree.Model | None) -> ModelSpec | None:
-        asked = self._known(model, None) if isinstance(model, str) else model
+        asked = self._asked(model) if isinstance(model, str) else model
         if statement is None or (asked is not None and asked.name == statement.name):
             return asked
         written = self._known(statement.name, statement.name_span or statement.span)
@@ -79,6 +79,9 @@ class _Settling:
             help_ = f"compile it for {written.name}, or leave out `model {written.name}`"
             self._error("E217", message, statement.span, help_=help_)
         return asked
+
+    def _asked(self, name: str) -> ModelSpec | None:
+        return load_spec(name) if is_spec_file(name) else self._known(name, None)
 
     def _known(self, name: str, span: Span | None) -> ModelSpec | None:
         if name in spec_names():

@@ -30,19 +30,30 @@ def modules(transformer: nn.Module, stack: str) -> list[list[nn.Module]]:
     return [[block._modules[name] for name in names] for block in getattr(transformer, path)]
 
 
+def cells(transformer: nn.Module, spec: ModelSpec) -> Iterator[tuple[tuple[str, int, int], nn.Module]]:
+    """Stack, block and component, and the module that the spec says; a block may lack some."""
+    for stack in spec.stacks:
+        for block, module in enumerate(getattr(transformer, stack.path)):
+            registered = dict(module.named_modules())
+            for index, component in enumerate(stack.components):
+                if component.module in registered:
+                    yield (stack.name, block, index), registered[component.module]
+
+
 def copied(output: Any) -> Any:
-    return tuple(copied(part) for part in output) if isinstance(output, tuple) else output.clone()
+    if isinstance(output, tuple):
+        return tuple(copied(part) for part in output)
+    return None if output is None else output.clone()
 
 
 @contextmanager
 def brute_force(transformer: nn.Module, schedule: Schedule, calls: int = 1) -> Iterator[None]:
     """The transformer caches by the masks of the schedule; each step makes this many transformer calls."""
     touched = []
-    for stack, mask in schedule.masks.items():
-        for block, row in enumerate(modules(transformer, stack)):
-            for component, module in enumerate(row):
-                module.forward = _repeating(module.forward, mask[:, block, component].tolist(), calls)
-                touched.append(module)
+    masks = schedule.masks
+    for (stack, block, component), module in cells(transformer, schedule.spec):
+        module.forward = _repeating(module.forward, masks[stack][:, block, component].tolist(), calls)
+        touched.append(module)
     try:
         yield
     finally:
@@ -86,18 +97,15 @@ def counted(transformer: nn.Module, schedule: Schedule) -> Iterator[dict[tuple[s
     """How often each component's own forward ran."""
     counts: dict[tuple[str, int, int], int] = {}
     touched = []
-    for stack in schedule.masks:
-        for block, row in enumerate(modules(transformer, stack)):
-            for component, module in enumerate(row):
-                cell = (stack, block, component)
-                counts[cell] = 0
+    for cell, module in cells(transformer, schedule.spec):
+        counts[cell] = 0
 
-                def counting(*args: Any, _forward: Any = module.forward, _cell: Any = cell, **kwargs: Any) -> Any:
-                    counts[_cell] += 1
-                    return _forward(*args, **kwargs)
+        def counting(*args: Any, _forward: Any = module.forward, _cell: Any = cell, **kwargs: Any) -> Any:
+            counts[_cell] += 1
+            return _forward(*args, **kwargs)
 
-                module.forward = counting
-                touched.append(module)
+        module.forward = counting
+        touched.append(module)
     try:
         yield counts
     finally:

@@ -4,17 +4,22 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, PixArtTransformer2DModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.models import ModelSpec, load_spec
+from ecad_dsl.models import ModelSpec, load_spec, spec_names
+from ecad_dsl.models.meta import meta_transformer
 from ecad_dsl.schedule.cost import cost, cost_table
+from ecad_dsl.schedule.macs import MacCounter
 from ecad_dsl.schedule.schedule import Schedule
+from tests.runtime.architectures import ARCHITECTURES, Architecture
 
 PAPER = Path(__file__).parent.parent / "data" / "paper"
 
@@ -74,24 +79,89 @@ def test_totals_of_the_released_schedules(name: str, model: str) -> None:
     assert cost(schedule, 256, 256).macs == total
 
 
-def test_full_macs_agree_with_the_flop_counter() -> None:
-    pixart, flux = load_spec("pixart-alpha").resized({"blocks": 2}), load_spec("flux.1-dev")
-    flux = flux.resized({"double": 1, "single": 2})
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as pixart_flops:
-        latents, text = torch.empty(2, 4, 32, 32), torch.empty(2, 120, 4096)
-        PixArtTransformer2DModel(**{**pixart.config, "num_layers": 2})(latents, text, torch.empty(2))
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flux_flops:
-        FluxTransformer2DModel(**{**flux.config, "num_layers": 1, "num_single_layers": 2})(
-            hidden_states=torch.empty(2, 256, 64),
-            encoder_hidden_states=torch.empty(2, 512, 4096),
-            pooled_projections=torch.empty(2, 768),
-            timestep=torch.empty(2),
-            guidance=torch.empty(2),
-            img_ids=torch.empty(256, 3),
-            txt_ids=torch.empty(512, 3),
-        )
-    assert cost(full(pixart, 1), 256, 256).macs_full * 2 == pixart_flops.get_total_flops()
-    assert cost(full(flux, 1), 256, 256).macs_full * 2 == flux_flops.get_total_flops()
+def inputs(spec: ModelSpec, samples: int) -> dict[str, torch.Tensor]:
+    """What the transformer of a spec is fed for a picture of 256 x 256 pixels, written out."""
+    config, text = spec.config, spec.inputs["text_tokens"]
+    if spec.transformer == "FluxTransformer2DModel":
+        guidance = {"guidance": torch.empty(samples)} if config["guidance_embeds"] else {}
+        return {
+            "hidden_states": torch.empty(samples, 256, 64),
+            "encoder_hidden_states": torch.empty(samples, text, 4096),
+            "pooled_projections": torch.empty(samples, 768),
+            "img_ids": torch.empty(256, 3),
+            "txt_ids": torch.empty(text, 3),
+            **guidance,
+        }
+    if spec.transformer == "SD3Transformer2DModel":
+        return {
+            "hidden_states": torch.empty(samples, 16, 32, 32),
+            "encoder_hidden_states": torch.empty(samples, text, 4096),
+            "pooled_projections": torch.empty(samples, 2048),
+        }
+    side = 256 // spec.inputs["pixels_per_latent"]
+    conditions = {"resolution": torch.empty(samples, 2), "aspect_ratio": torch.empty(samples, 1)}
+    return {
+        "hidden_states": torch.empty(samples, config["in_channels"], side, side),
+        "encoder_hidden_states": torch.empty(samples, text, config["caption_channels"]),
+        "added_cond_kwargs": conditions if config["use_additional_conditions"] else {},
+    }
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_full_macs_agree_with_the_flop_counter(name: str) -> None:
+    whole = load_spec(name)
+    spec = whole.resized({stack.name: 2 for stack in whole.stacks})
+    layers = {key: 2 for key in ("num_layers", "num_single_layers") if key in spec.config}
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
+        transformer = getattr(diffusers, spec.transformer)(**{**spec.config, **layers})
+        transformer(timestep=torch.empty(2), **inputs(spec, 2))
+    # The configuration too, since the last block of an SD3 of any size lacks the text's feed-forward.
+    spec = replace(spec, config={**spec.config, **layers})
+    assert cost(full(spec, 1), 256, 256).macs_full * 2 == flops.get_total_flops()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.transformer)
+def test_counting_agrees_with_the_flop_counter(architecture: Architecture) -> None:
+    transformer = architecture.build()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        transformer(**architecture.arguments(0))
+    with torch.no_grad(), MacCounter() as counter:
+        transformer(**architecture.arguments(0))
+    assert 2 * (counter.layers.total() + counter.attention.total()) == flops.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ({}, r"does not say what the transformer is fed; add \[inputs.shapes\]"),
+        ({"shapes": {"hidden_states": ["batch"]}}, "does not say pixels_per_latent"),
+        ({"shapes": {"hidden_states": ["depth"]}, "pixels_per_latent": 8}, "'depth', which is no whole number"),
+        ({"shapes": {"hidden_states": ["batch"]}, "pixels_per_latent": 8}, "cannot be fed what"),
+    ],
+)
+def test_what_a_spec_does_not_say_is_named(inputs: dict[str, object], complaint: str) -> None:
+    spec = replace(load_spec("reference"), inputs=inputs)
+    with pytest.raises(EcadError, match=complaint):
+        cost(full(spec), 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("pixart-alpha", 611),
+        ("pixart-alpha-1024", 611),
+        ("pixart-sigma-1024", 611),
+        ("flux.1-dev", 11_901),
+        ("flux.1-schnell", 11_891),
+        ("sd3-medium", 2_028),
+        ("sd3.5-medium", 2_243),
+        ("sd3.5-large", 8_057),
+    ],
+)
+def test_configurations_have_the_published_numbers_of_parameters(name: str, millions: int) -> None:
+    spec = load_spec(name)
+    transformer = meta_transformer(spec.transformer, spec.config)
+    assert round(sum(parameter.numel() for parameter in transformer.parameters()) / 1e6) == millions
 
 
 def test_a_resized_spec_costs_its_own_blocks() -> None:
@@ -103,8 +173,6 @@ def test_a_resized_spec_costs_its_own_blocks() -> None:
 
 
 def test_the_configuration_counts() -> None:
-    from dataclasses import replace
-
     spec = load_spec("reference")
     narrow = replace(spec, config={**spec.config, "num_attention_heads": 2, "cross_attention_dim": 64})
     assert cost(full(narrow)).macs < cost(full(spec)).macs

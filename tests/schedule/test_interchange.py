@@ -238,6 +238,7 @@ def test_keys_need_not_be_in_order(tmp_path: Path) -> None:
         ("fast.json", {"name": "PixArt-Sigma, evolved"}, "pixart-sigma"),
         ("fast.json", {"attributes": {"model": "pixart-sigma"}}, "pixart-sigma"),
         ("pixart-sigma.json", {"attributes": {"model": "pixart-alpha"}}, "pixart-alpha"),
+        ("pixart_sigma_512_fast.json", {}, "pixart-sigma-512"),
     ],
 )
 def test_the_file_says_which_of_two_models_it_is_for(
@@ -252,6 +253,12 @@ def test_a_model_that_is_guessed_is_told(tmp_path: Path) -> None:
     path = write_json(tmp_path / "fast.json", pixart(name=None))
     with pytest.warns(EcadWarning, match="fits pixart-alpha and pixart-sigma and does not say which"):
         assert import_json(path).spec.name == "pixart-alpha"
+
+
+def test_the_size_of_the_pictures_narrows_the_guess(tmp_path: Path) -> None:
+    content = {**pixart(name=None), "config": {"height": 512, "width": 512}}
+    with pytest.warns(EcadWarning, match="fits pixart-alpha-512 and pixart-sigma-512 and does not say which"):
+        import_json(write_json(tmp_path / "fast.json", content))
 
 
 def test_totals_that_are_not_those_of_the_cells_are_told(tmp_path: Path) -> None:
