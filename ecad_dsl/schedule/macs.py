@@ -66,20 +66,31 @@ def count_forward(spec: ModelSpec, height: int, width: int, batch: int) -> MacCo
     Raises:
         EcadError: diffusers has no such transformer, or the spec does not say what it is fed.
     """
-    transformer_class = getattr(diffusers, spec.transformer, None)
-    if transformer_class is None:
-        raise EcadError(f"diffusers {diffusers.__version__} has no {spec.transformer}")
     counter = MacCounter()
     with torch.device("meta"), torch.no_grad():
-        transformer = transformer_class(**spec.config)
-        _fit_blocks(transformer, spec)
+        transformer = meta_transformer(spec)
         for cell, module in enumerate(_components(transformer, spec)):
             if module is not None:
                 counter.own(module, cell)
-        inputs = _inputs(spec, transformer.config, height, width, batch)
+        inputs = forward_inputs(spec, transformer.config, height, width, batch)
         with counter:
             transformer(**inputs)
     return counter
+
+
+def meta_transformer(spec: ModelSpec) -> Any:
+    """The transformer of the spec on the meta device: shapes without weights.
+
+    Raises:
+        EcadError: diffusers has no such transformer.
+    """
+    transformer_class = getattr(diffusers, spec.transformer, None)
+    if transformer_class is None:
+        raise EcadError(f"diffusers {diffusers.__version__} has no {spec.transformer}")
+    with torch.device("meta"):
+        transformer = transformer_class(**spec.config)
+        _fit_blocks(transformer, spec)
+    return transformer
 
 
 def _fit_blocks(transformer: nn.Module, spec: ModelSpec) -> None:
@@ -98,8 +109,14 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[nn.Module |
                 yield attrgetter(component.module)(block)
 
 
-def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
-    """Arguments of the forward pass: tensors of the shapes in the spec, whose words are sizes or configuration."""
+def forward_inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
+    """Arguments of the forward pass for ``batch`` images of this size in pixels, on torch's default device.
+
+    Random tensors of the shapes in the spec, whose words are sizes or configuration.
+
+    Raises:
+        EcadError: the spec does not say what the transformer is fed, or the model cannot make pictures of this size.
+    """
     if "shapes" not in spec.inputs:
         raise EcadError(f"the spec of {spec.title} does not say what the transformer is fed; add [inputs.shapes] to it")
     rows, columns = latent_size(spec, height, width)
@@ -109,7 +126,7 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     def tensor(shape: Any) -> Any:
         if isinstance(shape, Mapping):
             return {name: tensor(inner) for name, inner in shape.items()}
-        return torch.empty([size if isinstance(size, int) else words[size] for size in shape])
+        return torch.randn([size if isinstance(size, int) else words[size] for size in shape])
 
     condition = spec.inputs.get("only_if", {})
     return {
