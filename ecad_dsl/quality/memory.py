@@ -24,7 +24,8 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         before = int(torch.cuda.memory_allocated(device))
         work()
         return int(torch.cuda.max_memory_allocated(device)) - before
-    with _Allocations() as allocations:
+    allocations = _Allocations()
+    with allocations:
         work()
     return allocations.peak
 
