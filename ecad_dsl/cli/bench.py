@@ -15,6 +15,7 @@ from ecad_dsl.cli.console import (
     ScheduleFiles,
     StepsOption,
     check_writable,
+    name_of,
     open_schedule,
     out,
     print_json,
@@ -87,7 +88,7 @@ def bench(
     target = scaled(spec, blocks, heads)
     schedules: dict[str, Schedule] = {}
     for source in opened:
-        name = unused_name(Path(source.file).stem, (NONE, ALL_RECOMPUTE, *schedules))
+        name = unused_name(Path(name_of(source.file)).stem, (NONE, ALL_RECOMPUTE, *schedules))
         schedules[name] = _compiled(source, spec, target, steps)
     cost_table(target, height, width)  # refuses a size that the model cannot make
     place = _device(device)
