@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ecad_dsl.quality.measure import Array, Measured
+from ecad_dsl.quality.bootstrap import RESAMPLES, Array, interval
+from ecad_dsl.quality.measure import Measured
 
 if TYPE_CHECKING:
     from ecad_dsl.evolution.search import Candidate
-
-RESAMPLES = 2000
 
 
 def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame:
@@ -23,8 +22,8 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
 
     ``reward_low`` and ``reward_high`` bound the mean over prompts, ``change_low`` and ``change_high`` the mean
     difference to the reference on the same prompts: 95 % percentile bootstrap over prompts, 2,000 resamples.
-    ``speedup`` is the median of the ratios to the plain pipeline's time, ``speedup_low`` and ``speedup_high`` the
-    smallest and largest; ``macs_speedup`` is what the MACs promise.
+    ``speedup`` is the median of the ratios to the plain pipeline's time, with the same kind of interval over rounds;
+    ``macs_speedup`` is what the MACs promise.
     """
     base = next(m for m in measured if m.entry.name == reference)
     lines = []
@@ -32,7 +31,8 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
         low, high = interval(m.rewards)
         change = m.rewards - base.rewards
         change_low, change_high = interval(change)
-        ratios = [plain / cached for plain, cached in m.seconds]
+        ratios = np.array([plain / cached for plain, cached in m.seconds])
+        speedup_low, speedup_high = interval(ratios, np.median) if m.seconds else (nan, nan)
         lines.append(
             {
                 "name": m.entry.name,
@@ -47,21 +47,13 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
                 "change_low": change_low,
                 "change_high": change_high,
                 "ms_per_image": 1000 * median(cached for _, cached in m.seconds) / m.batch if m.seconds else nan,
-                "speedup": median(ratios) if ratios else nan,
-                "speedup_low": min(ratios, default=nan),
-                "speedup_high": max(ratios, default=nan),
+                "speedup": float(np.median(ratios)) if m.seconds else nan,
+                "speedup_low": speedup_low,
+                "speedup_high": speedup_high,
                 "macs_speedup": base.macs / m.macs,
             }
         )
     return pd.DataFrame(lines)
-
-
-def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean, always with the same resamples."""
-    random = np.random.default_rng(0)
-    means = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def share_above(one: Array, other: Array) -> float:

@@ -17,7 +17,8 @@ import pandas as pd
 from rich.progress import track
 
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.measure import Array, reference_sampler
+from ecad_dsl.quality.bootstrap import Array
+from ecad_dsl.quality.measure import reference_sampler
 from ecad_dsl.quality.prompts import calibration
 from ecad_dsl.quality.reward import psnr
 from ecad_dsl.reference.pipeline import load_reference

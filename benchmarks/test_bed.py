@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from ecad_dsl.analysis.compare import interval, share_above
+from ecad_dsl.analysis.compare import share_above
 
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.measure import Array, reference_sampler
+from ecad_dsl.quality.bootstrap import Array, interval
+from ecad_dsl.quality.measure import reference_sampler
 from ecad_dsl.quality.prompts import held_out
 from ecad_dsl.quality.reward import attribute_accuracy, reference_reward
 from ecad_dsl.reference.pipeline import load_reference

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ecad_dsl.evolution.search import Candidate, Progress, evolve
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
+    from ecad_dsl.quality.bench import bench
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime.apply import ScheduleCacheConfig, apply, disable, enable
@@ -52,6 +53,7 @@ _HOMES = {
     "ScheduleSyntaxError": "language",
     "apply": "runtime",
     "approximate": "schedule.approximate",
+    "bench": "quality.bench",
     "check": "schedule",
     "compile": "runtime.compile",
     "cost": "schedule",
@@ -91,6 +93,7 @@ __all__ = [
     "ScheduleSyntaxError",
     "apply",
     "approximate",
+    "bench",
     "check",
     "compile",
     "cost",

@@ -22,6 +22,7 @@ from ecad_dsl.cli.console import (
     print_json,
     print_table,
     progress_bar,
+    unused_name,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def compare(
     for file, source in opened.items():
         schedule = source.on(spec, default_steps=steps)
         check_step_count(pipe, schedule.steps)
-        entries.append(Entry(_unused_name(Path(file).stem, entries), "evolved", schedule))
+        entries.append(Entry(unused_name(Path(file).stem, {entry.name for entry in entries}), "evolved", schedule))
     measured = measure_all(pipe, entries, prompts, seed, rounds, workers)
     result = table(measured)
     if csv is not None:
@@ -80,11 +81,6 @@ def compare(
         print_json(result.to_dict("records"))
     else:
         print_comparison(result, f"{prompts} held-out prompts of the reference model")
-
-
-def _unused_name(stem: str, entries: Sequence[Entry]) -> str:
-    taken = {entry.name for entry in entries}
-    return stem if stem not in taken else f"{stem} ({len(taken)})"
 
 
 def measure_all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isnan
@@ -134,8 +134,18 @@ def settle(
     return spec, steps or program.steps or default_steps or spec.inputs.get("steps")
 
 
+def unused_name(stem: str, taken: Collection[str]) -> str:
+    """What a table calls a file, so that no two rows have one name."""
+    return stem if stem not in taken else f"{stem} ({len(taken)})"
+
+
 def print_json(value: Any, console: Console = out) -> None:
-    """JSON, untouched by the terminal's width. What was not measured (NaN) is null."""
+    """JSON, untouched by the terminal's width."""
+    console.file.write(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """JSON for people. What was not measured (NaN) is null."""
 
     def finite(part: Any) -> Any:
         if isinstance(part, dict):
@@ -144,17 +154,17 @@ def print_json(value: Any, console: Console = out) -> None:
             return [finite(inner) for inner in part]
         return None if isinstance(part, float) and isnan(part) else part
 
-    console.file.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """A table on standard output: the first column to the left, figures to the right."""
+    """A table on standard output: the first column to the left and folded if need be, figures to the right."""
     from rich.table import Table
 
     out.print(f"\n[bold]{title}[/]")
     table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0, overflow="fold")
     for line in lines:
         table.add_row(*line)
     out.print(table)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecad_dsl.cli import compare, demo, evolve, explain, generate, models, reading, runs, schedules, simplify
+from ecad_dsl.cli import bench, compare, demo, evolve, explain, generate, models, reading, runs, schedules, simplify
 from ecad_dsl.cli.console import WRONG_USE, err
 from ecad_dsl.errors import EcadError, EcadWarning
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (schedules, models, explain, reading, simplify, generate, evolve, runs, compare, demo):
+for group in (schedules, models, explain, reading, simplify, generate, evolve, runs, compare, bench, demo):
     group.register(app)
 
 

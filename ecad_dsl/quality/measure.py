@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import Reward, reference_reward
+from ecad_dsl.quality.timing import Work, paired_seconds
 from ecad_dsl.reference.pipeline import ReferencePipeline
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
 from ecad_dsl.workers import Workers
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,16 @@ class Sampler:
         pictures = self.pictures(schedule)
         return self.reward(pictures, self.prompts.prompts).double().numpy()
 
-    def seconds(self, schedule: Schedule) -> float:
-        """Wall-clock time of one batch of pictures; text encoding and making the plan are part of it."""
-        return _seconds(lambda: self._draw(schedule, 0))
+    @contextmanager
+    def plain(self, steps: int) -> Iterator[Work]:
+        """To be timed: one batch of pictures by the pipeline as diffusers wrote it. Text encoding is part of it."""
+        yield lambda: self._call(steps, 0)
 
-    def plain_seconds(self, steps: int) -> float:
-        """The same for the pipeline as diffusers wrote it, under no schedule."""
-        return _seconds(lambda: self._call(steps, 0))
+    @contextmanager
+    def under(self, schedule: Schedule) -> Iterator[Work]:
+        """To be timed: the same under a schedule. Making its plan is no part of it."""
+        with apply(self.pipe, schedule):
+            yield lambda: self._call(schedule.steps, 0)
 
     def _draw(self, schedule: Schedule, start: int) -> Tensor:
         with apply(self.pipe, schedule):
@@ -66,14 +69,6 @@ class Sampler:
         prompts = list(self.prompts.prompts[chosen])
         images: Tensor = self.pipe(prompts, num_inference_steps=steps, generator=noise, **self.options).images
         return images if self.finish is None else self.finish(images)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def reference_sampler(pipe: ReferencePipeline, prompts: PromptSet, batch: int = 64) -> Sampler:
@@ -148,34 +143,6 @@ def measure(
     if timer is None:
         return measured
     steps, batch = entries[0].schedule.steps, min(timer.batch, len(timer.prompts))
-    seconds = paired_seconds(timer, [entry.schedule for entry in entries], steps, rounds, on_done)
+    subjects = [partial(timer.under, entry.schedule) for entry in entries]
+    seconds = paired_seconds(partial(timer.plain, steps), subjects, rounds, on_done)
     return [replace(m, seconds=tuple(pairs), batch=batch) for m, pairs in zip(measured, seconds, strict=True)]
-
-
-def paired_seconds(
-    sampler: Sampler,
-    schedules: Sequence[Schedule],
-    steps: int,
-    rounds: int,
-    on_round: Callable[[str], None] = lambda _: None,
-) -> list[list[tuple[float, float]]]:
-    """For each schedule and round, seconds of one batch (under no schedule, under this one).
-
-    The two are neighbours in time and change places from round to round, so that a machine whose speed drifts does not
-    favour either. Everything runs once before, to warm up.
-    """
-    sampler.plain_seconds(steps)
-    for schedule in schedules:
-        sampler.seconds(schedule)
-    pairs: list[list[tuple[float, float]]] = [[] for _ in schedules]
-    for turn in range(rounds):
-        for index, schedule in enumerate(schedules):
-            if turn % 2 == 0:
-                plain = sampler.plain_seconds(steps)
-                cached = sampler.seconds(schedule)
-            else:
-                cached = sampler.seconds(schedule)
-                plain = sampler.plain_seconds(steps)
-            pairs[index].append((plain, cached))
-        on_round(f"time, round {turn + 1} of {rounds}")
-    return pairs

@@ -4,7 +4,7 @@ Each component module is shadowed in the ``__dict__`` of its parent: ``block.att
 dictionary before ``nn.Module`` looks among its registered modules, so the block calls the route, while
 ``state_dict``, ``to``, ``named_modules`` and everything else that walks the registered modules never sees it.
 A component that is reused is not called at all, and neither is a norm that prepares nobody's input: the route hands out
-a stand-in, one token of its input, on which the arithmetic that would follow costs next to nothing.
+a stand-in, one token, on which the arithmetic that would follow costs next to nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import nn
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec, Stack
 from ecad_dsl.runtime.inspect import block_counts
-from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock, stand_in
-from ecad_dsl.schedule.plan import READ, RUN, RUN_STORE, SKIP, STORE, plan
+from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock, first_token, sample
+from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, plan
 from ecad_dsl.schedule.schedule import Schedule
 
 
@@ -88,6 +88,7 @@ class Executor:
         for cell in self._cells:
             cell.detach()
             cell.outputs.clear()
+            cell.sample = None
         for compiled in self._compiled.values():
             compiled.detach()
         self._compiled.clear()
@@ -128,7 +129,10 @@ class Cell:
     Or a norm, which runs where any of the components with these bits does and keeps nothing.
     """
 
-    __slots__ = ("bits", "executor", "keeps", "last_forward", "module", "name", "ops", "outputs", "parent", "route")
+    __slots__ = (
+        "bits", "executor", "feeds", "keeps", "last_forward", "module", "name", "ops", "outputs", "parent", "route",
+        "sample", "sampled",
+    )  # fmt: skip
 
     def __init__(
         self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str, keeps: bool = True
@@ -141,6 +145,11 @@ class Cell:
         self.last_forward = -1
         self.bits = bits
         self.keeps = keeps
+        self.feeds = keeps and bits[0] in executor.spec.readers
+        """Whether another component alone reads the output, so that now and then nobody does."""
+        self.sample: Any = None
+        """What stands in for the output then, made for the transformer's input of the shape ``sampled``."""
+        self.sampled: torch.Size | None = None
         self.ops = bytes([RUN])
         self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
@@ -184,6 +193,11 @@ class Cell:
             raise self._unreadable(kept)
         return kept[1]
 
+    def keep_sample(self, output: Any) -> None:
+        """Where this component feeds another: for steps at which that one is reused."""
+        if self.sample is None or self.sampled != self.executor.shape:
+            self.sample, self.sampled = sample(output), self.executor.shape
+
     def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
         executor = self.executor
         here = f"step {executor.step} reuses {self}"
@@ -224,18 +238,23 @@ class Route:
         cell = self._cell
         executor = cell.executor
         op = cell.ops[executor.step]
-        if op == RUN:
+        if op == RUN and not cell.feeds:
             return cell.module(*args, **kwargs)
         if op == SKIP:
-            return stand_in(args, kwargs)
+            return cell.sample if cell.keeps else first_token(args, kwargs)
         if cell.last_forward == executor.forwards:
             raise EcadError(CALLED_TWICE.format(cell))
         cell.last_forward = executor.forwards
-        if op in (RUN_STORE, STORE):
-            output = cell.module(*args, **kwargs)
+        if op in (READ, READ_FREE):
+            return cell.kept(op)
+        output = cell.module(*args, **kwargs)
+        if op != RUN:
             cell.keep(output)
-            return output if op == RUN_STORE else stand_in(args, kwargs)
-        return cell.kept(op)
+        if op == STORE:
+            return cell.sample
+        if cell.feeds:
+            cell.keep_sample(output)
+        return output
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """A copy of the parent gets the copied module itself: the copy is not under the schedule."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, RUN_STORE, SKIP, STORE
@@ -26,15 +26,24 @@ CALLED_TWICE = (
 )
 
 
-def stand_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """In place of an output that nobody reads: the first token of the input, [batch, 1, width].
+# What stands in for an output that nobody reads is one token, [batch, 1, width]: whatever arithmetic the block does
+# with it comes out in shapes that fit, at the price of one token.
 
-    What other arithmetic the block does with it comes out in shapes that fit, at the price of one token.
-    """
+
+def first_token(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """For a norm: of its input."""
     for value in (*args, *kwargs.values()):
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             return value[:, :1]
-    raise AssertionError("a component is called with a tensor")
+    raise AssertionError("a norm is called with a tensor")
+
+
+def sample(output: Any) -> Any:
+    """For a component: of its output, copied. Of several (text beside picture) all but the first are empty."""
+    if isinstance(output, Tensor):
+        return output[:, :1].clone()
+    first, *rest = output
+    return (sample(first), *(part[:, :0].clone() for part in rest))
 
 
 class Slot:
@@ -42,6 +51,8 @@ class Slot:
 
     def __init__(self) -> None:
         self.output: Any = None
+        self.sample: Any = None
+        """What stands in for an output that nobody reads."""
 
 
 class Keep(nn.Module):
@@ -65,7 +76,7 @@ class KeepUnread(Keep):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         super().forward(*args, **kwargs)
-        return stand_in(args, kwargs)
+        return self.slot.sample
 
 
 class Reuse(nn.Module):
@@ -79,11 +90,22 @@ class Reuse(nn.Module):
         return self.slot.output
 
 
+class SkipNorm(nn.Module):
+    """Nothing that anybody reads."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return first_token(args, kwargs)
+
+
 class Skip(nn.Module):
     """Nothing that anybody reads."""
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return stand_in(args, kwargs)
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self.slot = slot
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        return self.slot.sample
 
 
 RECOMPILES = 64
@@ -139,7 +161,7 @@ class _Part:
         self.slot = Slot()
         self.op = RUN
         if not cell.keeps:
-            self.modules: dict[int, nn.Module] = {RUN: cell.module, SKIP: Skip()}
+            self.modules: dict[int, nn.Module] = {RUN: cell.module, SKIP: SkipNorm()}
             return
         # What runs is kept in any case, and let go when the block is done: half the kinds, far fewer patterns of them.
         keep, reuse = Keep(cell.module, self.slot), Reuse(self.slot)
@@ -149,7 +171,7 @@ class _Part:
             READ: reuse,
             READ_FREE: reuse,
             STORE: KeepUnread(cell.module, self.slot),
-            SKIP: Skip(),
+            SKIP: Skip(self.slot),
         }
 
     def enter(self) -> None:
@@ -157,12 +179,16 @@ class _Part:
         self.op = cell.ops[cell.executor.step]
         if self.op in (READ, READ_FREE):
             self.slot.output = cell.kept(self.op)
+        elif self.op in (SKIP, STORE):
+            self.slot.sample = cell.sample
         cell.parent._modules[cell.name] = self.modules[self.op]
 
     def keep(self) -> None:
         if self.op in (RUN_STORE, STORE):
             self.cell.keep(self.slot.output)
+        if self.cell.feeds and self.op in (RUN, RUN_STORE):
+            self.cell.keep_sample(self.slot.output)
 
     def leave(self) -> None:
-        self.slot.output = None
+        self.slot.output = self.slot.sample = None
         self.cell.parent._modules[self.cell.name] = self.cell.module

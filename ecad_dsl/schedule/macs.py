@@ -71,13 +71,12 @@ def count_forward(spec: ModelSpec, height: int, width: int, batch: int) -> MacCo
         EcadError: diffusers has no such transformer, or the spec does not say what it is fed, or not rightly.
     """
     counter = MacCounter()
-    transformer = meta_transformer(spec.transformer, spec.config)
+    transformer = transformer_of(spec)
     with torch.device("meta"), torch.no_grad():
-        _fit_blocks(transformer, spec)
         for cell, module in enumerate(_components(transformer, spec)):
             if module is not None:
                 counter.own(module, cell)
-        inputs = _inputs(spec, transformer.config, height, width, batch)
+        inputs = forward_inputs(spec, transformer.config, height, width, batch)
         try:
             with counter:
                 transformer(**inputs)
@@ -85,6 +84,18 @@ def count_forward(spec: ModelSpec, height: int, width: int, batch: int) -> MacCo
             message = f"{spec.transformer} cannot be fed what [inputs.shapes] of {spec.title} says"
             raise EcadError(f"{message}: {type(error).__name__}: {error}") from error
     return counter
+
+
+def transformer_of(spec: ModelSpec) -> Any:
+    """The transformer of the spec on the meta device: shapes without weights.
+
+    Raises:
+        EcadError: diffusers has no such transformer, or the spec's configuration does not fit it.
+    """
+    transformer = meta_transformer(spec.transformer, spec.config)
+    with torch.device("meta"):
+        _fit_blocks(transformer, spec)
+    return transformer
 
 
 def _fit_blocks(transformer: nn.Module, spec: ModelSpec) -> None:
@@ -103,8 +114,14 @@ def _components(transformer: nn.Module, spec: ModelSpec) -> Iterator[nn.Module |
                 yield submodule(block, component.module)
 
 
-def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
-    """Arguments of the forward pass: tensors of the shapes in the spec, whose words are sizes or configuration."""
+def forward_inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int, batch: int) -> dict[str, Any]:
+    """Arguments of the forward pass for ``batch`` images of this size in pixels, on torch's default device.
+
+    Random tensors of the shapes in the spec, whose words are sizes or configuration.
+
+    Raises:
+        EcadError: the spec does not say what the transformer is fed, or the model cannot make pictures of this size.
+    """
     if "shapes" not in spec.inputs:
         raise EcadError(f"the spec of {spec.title} does not say what the transformer is fed; add [inputs.shapes] to it")
     rows, columns = latent_size(spec, height, width)
@@ -114,7 +131,7 @@ def _inputs(spec: ModelSpec, config: Mapping[str, Any], height: int, width: int,
     def tensor(shape: Any) -> Any:
         if isinstance(shape, Mapping):
             return {name: tensor(inner) for name, inner in shape.items()}
-        return torch.empty([size if isinstance(size, int) else _size(words, size) for size in shape])
+        return torch.randn([size if isinstance(size, int) else _size(words, size) for size in shape])
 
     condition = spec.inputs.get("only_if", {})
     return {

@@ -6,10 +6,10 @@ import torch
 
 from ecad_dsl import EcadError
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.measure import Entry, measure, paired_seconds, reference_sampler
+from ecad_dsl.quality.measure import Entry, measure, reference_sampler
 from ecad_dsl.quality.prompts import calibration, held_out, states_held_out_pair
 from ecad_dsl.reference.pipeline import ReferencePipeline
-from ecad_dsl.schedule import Schedule, compile, parse
+from ecad_dsl.schedule import compile, parse
 
 SPEC = load_spec("reference")
 
@@ -51,26 +51,6 @@ def test_measured_entries_keep_their_order_and_their_rounds(pipe: ReferencePipel
     assert np.isfinite(none.rewards).all()
     assert done[:2] == ["none", "half"]
     assert len(done) == 2 + 3
-
-
-def test_every_time_is_taken_beside_the_plain_pipelines_in_alternating_order() -> None:
-    runs: list[str] = []
-
-    class Clocked:
-        def plain_seconds(self, steps: int) -> float:
-            runs.append(f"plain {steps}")
-            return float(len(runs))
-
-        def seconds(self, schedule: Schedule) -> float:
-            runs.append(f"cached {schedule.steps}")
-            return float(len(runs))
-
-    schedules = [compile(parse("reuse all"), SPEC, steps) for steps in (2, 3)]
-    pairs = paired_seconds(Clocked(), schedules, steps=9, rounds=2)  # type: ignore[arg-type]
-    assert runs[:3] == ["plain 9", "cached 2", "cached 3"]
-    assert runs[3:7] == ["plain 9", "cached 2", "plain 9", "cached 3"]
-    assert runs[7:] == ["cached 2", "plain 9", "cached 3", "plain 9"]
-    assert pairs == [[(4.0, 5.0), (9.0, 8.0)], [(6.0, 7.0), (11.0, 10.0)]]
 
 
 def test_two_entries_of_one_name_are_refused(pipe: ReferencePipeline) -> None:

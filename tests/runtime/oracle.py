@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -111,6 +112,21 @@ def counted(transformer: nn.Module, schedule: Schedule) -> Iterator[dict[tuple[s
     finally:
         for module in touched:
             del module.forward
+
+
+def needed(schedule: Schedule, stack: str, block: int, component: int) -> int:
+    """How often a component must run: where it is recomputed, if anybody reads that output.
+
+    One that feeds another component alone is read where that runs: at once, or before its own next recompute.
+    """
+    parts = schedule.spec.stack(stack).components
+    mask = schedule.masks[stack][:, block]
+    recomputes = [step for step, recompute in enumerate(mask[:, component]) if recompute]
+    if parts[component].feeds is None:
+        return len(recomputes)
+    reader = [part.name for part in parts].index(parts[component].feeds)
+    reads = mask[:, reader].tolist()
+    return sum(any(reads[start:end]) for start, end in pairwise([*recomputes, schedule.steps]))
 
 
 def flux_inputs(timestep: float, latents: torch.Tensor) -> dict[str, Any]:

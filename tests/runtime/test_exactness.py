@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,8 +19,6 @@ from tests.runtime.tiny import flux_transformer, pixart_transformer
 
 FLUX = flux_transformer()
 PIXART = pixart_transformer()
-OUT = 2
-"""Index of the component of FLUX's single blocks that alone reads the other two."""
 
 
 def schedules(transformer: torch.nn.Module, steps: int = 5) -> st.SearchStrategy[Schedule]:
@@ -91,15 +88,8 @@ def test_a_module_that_is_reused_or_read_by_nobody_is_not_called(schedule: Sched
         oracle.denoise_flux(FLUX, 5)
     for handle in hooks:
         handle.remove()
-    for (stack, block, component), count in counts.items():
-        mask = schedule.masks[stack][:, block]
-        needed = mask[:, component].tolist()
-        if stack == "single" and component != OUT:
-            # Its output is read by `out` alone, where that runs: now, or before the next recompute.
-            reads = mask[:, OUT].tolist()
-            ends = [step for step in range(5) if needed[step]] + [5]
-            needed = [any(reads[start:end]) for start, end in pairwise(ends)]
-        assert count == sum(needed)
+    for cell, count in counts.items():
+        assert count == oracle.needed(schedule, *cell)
     assert hooked == sum(counts.values())
 
 
@@ -111,8 +101,9 @@ def test_nobody_reads_what_stands_in_for_what_need_not_run(case: tuple[torch.nn.
     with oracle.brute_force(transformer, schedule):
         expected = denoise(transformer, 5)
     with pytest.MonkeyPatch.context() as patch, apply(transformer, schedule):
-        stand_in = executor.stand_in
-        patch.setattr(executor, "stand_in", lambda *call: torch.full_like(stand_in(*call), torch.nan))
+        for name in ("first_token", "sample"):
+            stand_in = getattr(executor, name)
+            patch.setattr(executor, name, lambda *call, _make=stand_in: torch.full_like(_make(*call), torch.nan))
         assert torch.equal(denoise(transformer, 5), expected)
 
 

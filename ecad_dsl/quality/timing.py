@@ -1,0 +1,51 @@
+"""Wall-clock time, taken one way everywhere: warmed up, in pairs, interleaved, with the device waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+Work = Callable[[], object]
+Subject = Callable[[], AbstractContextManager[Work]]
+"""Enters what the work runs under (a schedule, say), which is not timed, and gives the work, which is."""
+
+
+def paired_seconds(
+    base: Subject, subjects: Sequence[Subject], rounds: int, on_round: Callable[[str], None] = lambda _: None
+) -> list[list[tuple[float, float]]]:
+    """For each subject and round, seconds of (the base's work, the subject's).
+
+    The two are neighbours in time and change places from round to round, so that a machine whose speed drifts does not
+    favour either. Everything runs once before, to warm up.
+    """
+    for subject in (base, *subjects):
+        _seconds(subject)
+    pairs: list[list[tuple[float, float]]] = [[] for _ in subjects]
+    for turn in range(rounds):
+        for index, subject in enumerate(subjects):
+            if turn % 2 == 0:
+                first = _seconds(base)
+                pairs[index].append((first, _seconds(subject)))
+            else:
+                first = _seconds(subject)
+                pairs[index].append((_seconds(base), first))
+        on_round(f"time, round {turn + 1} of {rounds}")
+    return pairs
+
+
+def _seconds(subject: Subject) -> float:
+    with subject() as work:
+        _wait()
+        start = time.perf_counter()
+        work()
+        _wait()
+        return time.perf_counter() - start
+
+
+def _wait() -> None:
+    """Until an accelerator, if there is one, has done all that it was told."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
