@@ -7,26 +7,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from ecad_dsl.language import Program
     from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
-
-out = Console(highlight=False, emoji=False)
-"""Standard output: results."""
-err = Console(stderr=True, highlight=False, emoji=False)
-"""Standard error: progress, diagnostics, errors."""
 
 FINDINGS, WRONG_USE = 1, 2
 
@@ -46,6 +42,24 @@ WorkersOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=1_000_000, help="Another seed: other prompts and noise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def echo(text: str) -> None:
+    """A line of results on standard output, as it is."""
+    typer.echo(text)
+
+
+def echo_err(text: str) -> None:
+    """A line on standard error, as it is: what has been done, and what went wrong."""
+    typer.echo(text, err=True)
+
+
+@cache
+def console() -> Console:
+    """Standard output for what has colours, or is as wide as the terminal; slow to import, and often not needed."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
 
 
 def read(file: str) -> Program:
@@ -131,8 +145,8 @@ def settle(
     return spec, steps or program.steps or default_steps or spec.inputs.get("steps")
 
 
-def print_json(value: Any, console: Console = out) -> None:
-    """JSON, untouched by the terminal's width. What was not measured (NaN) is null."""
+def print_json(value: Any, echo: Callable[[str], None] = echo) -> None:
+    """JSON. What was not measured (NaN) is null."""
 
     def finite(part: Any) -> Any:
         if isinstance(part, dict):
@@ -141,25 +155,26 @@ def print_json(value: Any, console: Console = out) -> None:
             return [finite(inner) for inner in part]
         return None if isinstance(part, float) and isnan(part) else part
 
-    console.file.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+    echo(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """A table on standard output: the first column to the left, figures to the right."""
     from rich.table import Table
 
-    out.print(f"\n[bold]{title}[/]")
+    console().print(f"\n[bold]{title}[/]")
     table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    out.print(table)
+    console().print(table)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on standard error."""
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -176,7 +191,7 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=Console(stderr=True, highlight=False, emoji=False)) as progress:
         yield progress
 
 

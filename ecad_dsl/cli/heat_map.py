@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ecad_dsl.cli.console import out
+from ecad_dsl.cli.console import console
 
 if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec, Stack
@@ -62,7 +62,7 @@ def _map(
 
     More steps than fit side by side continue below: a step is never left out, nor are several made one.
     """
-    room = out.width - _MARGIN
+    room = console().width - _MARGIN
     size = 2 if 2 * steps <= room else 1
     band = steps if steps <= room else max(10, room // 10 * 10)
     for stack in spec.stacks:

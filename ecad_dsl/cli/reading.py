@@ -16,8 +16,9 @@ from ecad_dsl.cli.console import (
     ModelOption,
     StepsOption,
     check_picture,
-    err,
-    out,
+    console,
+    echo,
+    echo_err,
     print_json,
     print_table,
     read,
@@ -63,17 +64,17 @@ def explain_file(file: str, model: str | None, steps: int | None, json: bool) ->
     title = f"{spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed"
     _say(f"{title}; {cost(schedule).saved:.1%} of the MACs saved.")
     for explanation, line in zip(explanations, lines, strict=True):
-        out.print(f"\n[dim]{f'line {line}':<9}[/]", end="")
-        out.print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
+        console().print(f"\n[dim]{f'line {line}':<9}[/]", end="")
+        console().print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
         _say(explanation.sentence, indent=9)
         _say(_worth(explanation), indent=9)
         _say(_without(explanation), indent=9)
 
 
 def _say(text: str, indent: int = 0) -> None:
-    width = min(out.width, _WIDEST)
+    width = min(console().width, _WIDEST)
     margin = " " * indent
-    out.print(fill(text, width, initial_indent=margin, subsequent_indent=margin), markup=False)
+    console().print(fill(text, width, initial_indent=margin, subsequent_indent=margin), markup=False)
 
 
 def _line(program: Program, explanation: Explanation) -> int:
@@ -147,7 +148,7 @@ def diff(
         _print_rules(rules, a, b)
         _print_cells(cells, macs)
     if output is not None:
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")
     if not cells.same:
         raise typer.Exit(FINDINGS)
 
@@ -160,24 +161,24 @@ def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
     from rich.markup import escape
 
     if all(change.kind == "same" for change in rules):
-        out.print("the rules are the same")
+        echo("the rules are the same")
         return
-    out.print(f"[bold]--- {escape(a)}\n+++ {escape(b)}[/]", soft_wrap=True)
+    console().print(f"[bold]--- {escape(a)}\n+++ {escape(b)}[/]", soft_wrap=True)
     for change in rules:
         if change.kind == "same":
-            out.print(f"  {change.before}", markup=False, soft_wrap=True)
+            echo(f"  {change.before}")
             continue
         note = "  [dim](moved)[/]" if change.kind == "moved" else ""
         if change.before is not None:
-            out.print(f"[dark_orange]- {change.before}[/]{note}", soft_wrap=True)
+            console().print(f"[dark_orange]- {change.before}[/]{note}", soft_wrap=True)
         if change.after is not None:
-            out.print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
+            console().print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
 
 
 def _print_cells(cells: CellDiff, macs: list[int]) -> None:
     spec = cells.a.spec
     if cells.same:
-        out.print(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
+        echo(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
         return
     parts = [(f"{part.stack} {part.component}", f"{part.only_a:,}", f"{part.only_b:,}") for part in cells.by_component]
     total_a, total_b = (sum(row.bit_count() for row in rows) for rows in (cells.only_a, cells.only_b))
@@ -188,7 +189,7 @@ def _print_cells(cells: CellDiff, macs: list[int]) -> None:
     lines = [("A", f"{macs[0]:,}", ""), ("B", f"{macs[1]:,}", ""), last]
     print_table("Multiply-accumulates", ("", "macs", ""), lines)
     for line in difference_map(cells):
-        out.print(line, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
 def retarget(
@@ -214,13 +215,9 @@ def retarget(
         raise EcadError(f"{file} does not say for which model it was written; say it: --model MODEL")
     result, notes = rewrite(program, load_spec(source), load_spec(to), steps, to_steps)
     for note in notes:
-        err.print(
-            f"{program.source.filename if program.source else file}:{note.line}: {note.text}",
-            markup=False,
-            soft_wrap=True,
-        )
+        echo_err(f"{program.source.filename if program.source else file}:{note.line}: {note.text}")
     if output is None or str(output) == "-":
         typer.echo(format(result), nl=False)
     else:
         write_text(output, format(result))
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")

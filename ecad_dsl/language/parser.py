@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
@@ -125,9 +128,13 @@ def _lark() -> Any:
 
     from ecad_dsl.language.lexer import StatementLexer
 
-    grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark").read_text(encoding="utf-8")
+    grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark")
+    # Making the tables from the grammar takes longer than anything else at start-up. Like the compiled modules they are
+    # kept beside their source; where that cannot be written, Lark goes on without.
+    tables = Path(cache_from_source(str(grammar))).with_suffix(".lark")
     return Lark(
-        grammar,
+        grammar.read_text(encoding="utf-8"),
+        cache=not sys.dont_write_bytecode and str(tables),
         parser="lalr",
         lexer=StatementLexer,
         transformer=Builder(),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ecad_dsl.cli.console import out as console
+from ecad_dsl.cli.console import console
 from ecad_dsl.schedule import parse
 
 PIXART = "model pixart-alpha\nsteps 20\n"
@@ -90,7 +90,7 @@ def test_retarget_writes_a_file_that_checks(ecad, write, tmp_path: Path) -> None
 @pytest.mark.parametrize("steps", [20, 50, 200])
 @pytest.mark.parametrize(("model", "blocks"), [("pixart-alpha", 28), ("flux.1-dev", 57), ("reference", 8)])
 def test_maps_fit_80_columns_and_show_every_cell(ecad, write, monkeypatch, model: str, blocks: int, steps: int) -> None:
-    monkeypatch.setattr(console, "_width", 80)
+    monkeypatch.setattr(console(), "_width", 80)
     code, out, _ = ecad("show", write("reuse all from step 50%\n"), "-m", model, "-s", steps)
     assert code == 0
     lines = out.splitlines()
