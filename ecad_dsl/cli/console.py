@@ -112,7 +112,7 @@ class OpenSchedule:
         from ecad_dsl.schedule import compile
 
         if isinstance(self.content, Program):
-            return compile(self.content, *settle(self.content, model, steps, default_steps))
+            return compile(self.content, *with_defaults(self.content, model, steps, default_steps))
         schedule = self.content(model)
         if steps not in (None, schedule.steps):
             raise EcadError(f"{self.file} has {schedule.steps} steps, not {steps}; leave out --steps")
@@ -135,7 +135,7 @@ def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
     return open_schedule(file).on(model, steps)
 
 
-def settle(
+def with_defaults(
     program: Program, model: str | ModelSpec | None, steps: int | None, default_steps: int | None = None
 ) -> tuple[ModelSpec, int | None]:
     """What a program is seen on. A portable one falls on the reference model, and its 20 steps or ``default_steps``."""

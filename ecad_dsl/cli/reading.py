@@ -22,7 +22,7 @@ from ecad_dsl.cli.console import (
     print_json,
     print_table,
     read,
-    settle,
+    with_defaults,
 )
 from ecad_dsl.cli.heat_map import difference_map
 from ecad_dsl.errors import EcadError
@@ -48,7 +48,7 @@ def explain_file(file: str, model: str | None, steps: int | None, json: bool) ->
     from ecad_dsl.schedule.explain import explain
 
     program = read(file)
-    spec, count = settle(program, model, steps)
+    spec, count = with_defaults(program, model, steps)
     schedule = compile(program, spec, count)
     explanations = explain(program, spec, count)
     lines = [_line(program, explanation) for explanation in explanations]
@@ -123,7 +123,7 @@ def diff(
     programs = read(a), read(b)
     # A portable program is seen on the other's side.
     schedules = [
-        compile(one, *settle(one, model or one.model or other.model, steps or one.steps or other.steps))
+        compile(one, *with_defaults(one, model or one.model or other.model, steps or one.steps or other.steps))
         for one, other in (programs, programs[::-1])
     ]
     cells = CellDiff(*schedules)

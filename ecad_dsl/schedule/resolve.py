@@ -344,12 +344,7 @@ class Resolver:
             return _NOTHING
         if axis.count is None:
             return _NOTHING
-        # Index i of n lies in [p, q] when p <= 100 (i + 1/2) / n <= q, in exact integers.
-        over, under = first.value.as_integer_ratio()
-        start = -((100 * under - 2 * over * axis.count) // (200 * under))
-        over, under = last.value.as_integer_ratio()
-        stop = (2 * over * axis.count - 100 * under) // (200 * under) + 1
-        return range(start, stop, item.by)
+        return share(first, last, axis.count)[:: item.by]
 
     def _backwards(self, first: tree.Bound, last: tree.Bound, written: tree.Range | tree.FromTo) -> None:
         message = f"the range runs backwards, from {first} to {last}"
@@ -392,6 +387,14 @@ class Resolver:
     def _alternate(self, first: int, axis: _Axis) -> range:
         self.lenient = True
         return range(first, axis.count or 0, 2)
+
+
+def share(first: tree.Percent, last: tree.Percent, count: int) -> range:
+    """The indices i of ``count`` for which first <= 100 (i + 1/2) / count <= last, in exact integers."""
+    over, under = first.value.as_integer_ratio()
+    start = -((100 * under - 2 * over * count) // (200 * under))
+    over, under = last.value.as_integer_ratio()
+    return range(start, (2 * over * count - 100 * under) // (200 * under) + 1)
 
 
 def _between(node: tree.Range | tree.FromTo, first: tree.Bound, last: tree.Bound) -> tree.Range | tree.FromTo:

@@ -501,7 +501,7 @@ def _items(indices: Sequence[int]) -> tuple[tree.Range, ...]:
     if len(indices) > _MOST_INDICES:
         return tuple(map(tree.Range.single, indices))
     ways = [_gathered(indices, most) for most in (1, len(indices))]
-    return min(ways, key=lambda items: sum(1 if item.is_single else 2 + (item.by != 1) for item in items))
+    return min(ways, key=lambda items: sum(item.literals for item in items))
 
 
 def _gathered(indices: Sequence[int], most: int) -> tuple[tree.Range, ...]:
