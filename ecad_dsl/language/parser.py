@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -58,7 +59,7 @@ def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, 
         try:
             statements.append(_statement(line, source))
         except MistakeError as mistake:
-            found += _mistakes(mistake.diagnostic, line, lines[index - 1] if index else None, source)
+            found += _mistakes(mistake.diagnostics, line, lines[index - 1] if index else None, source)
             if name := _BINDING.match(line.text):
                 broken.add((name[1] or name[2]).lower())
         if len(found) > MAX_MISTAKES:
@@ -143,9 +144,9 @@ def _lark() -> Any:
     )
 
 
-def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
-    """The first mistake of a statement, and those that show in the later clauses of a rule."""
-    found = [_with_sure_fix(first, line, above)]
+def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
+    """The first mistakes of a statement, and those that show in the later clauses of a rule."""
+    found = [_with_sure_fix(mistake, line, above) for mistake in first]
     while line.first_word in _ACTIONS and len(found) <= MAX_MISTAKES:
         place = found[-1].span
         clause = _CLAUSE.search(line.text, place.stop - line.start) if place is not None else None
@@ -157,7 +158,7 @@ def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: S
         try:
             _statement(line, source)
         except MistakeError as mistake:
-            found.append(_with_sure_fix(mistake.diagnostic, line, above))
+            found += [_with_sure_fix(diagnostic, line, above) for diagnostic in mistake.diagnostics]
         else:
             break
     return found
@@ -199,7 +200,7 @@ def _statement(line: Logical, source: Source) -> tree.Statement:
     try:
         unplaced: Unplaced = _lark().parse(line)
     except MistakeError as mistake:
-        raise MistakeError(replace(mistake.diagnostic, source=source)) from None
+        raise MistakeError(*(replace(diagnostic, source=source) for diagnostic in mistake.diagnostics)) from None
     except UnexpectedToken as error:
         raise MistakeError(unexpected_token(error, line, source)) from None
     except UnexpectedCharacters as error:
