@@ -308,6 +308,8 @@ def merge_apart(site: Site) -> Iterator[tree.Program]:
         assert rule is not None
         steps = rule.steps
         if rule.steps != other.steps:
+            if (rule.components, rule.blocks) != (other.components, other.blocks):
+                continue
             chosen = [set(site.resolver().steps(selector)) for selector in (rule.steps, other.steps)]
             steps = tree.StepRange(_items(sorted(set.union(*chosen)))) if all(chosen) else other.steps
         merged = _merged(rule, other, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from ecad_dsl.language import tree
 from ecad_dsl.language.formatter import format_statement
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import CompileError, check, compile
+from ecad_dsl.schedule.recompile import Recompiler
 from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE, Rewrite, Site
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.target import settle
@@ -65,11 +67,12 @@ def simplify(
 def rewrite(program: tree.Program, rewrites: Sequence[Rewrite], schedule: Schedule | None = None) -> tree.Program:
     """Rewrite until no rewrite has anything shorter to propose that keeps the schedule (or, without one, compiles)."""
     program = replace(program, source=None)  # spans would point into a text that this is no longer
+    keeps = _is_free_of_errors if schedule is None else _keeps(schedule)
     while True:
         before, index = program, 0
         while index < len(program.statements):
             shorter = (p for p in proposals(program, index, rewrites, schedule) if _is_shorter(p, program))
-            better = next((p for p in shorter if _keeps(p, schedule)), None)
+            better = next(filter(keeps, shorter), None)
             if better is None:
                 index += 1
             else:
@@ -100,29 +103,42 @@ def known_schedule(program: tree.Program, model: str | ModelSpec | None, steps: 
     return None if target.spec is None or target.steps is None else compile(program, target.spec, target.steps)
 
 
-def recompiled(program: tree.Program, schedule: Schedule) -> Schedule | None:
-    """The schedule of a program for the same model and number of steps; None if it does not fit them."""
-    try:
-        return compile(program, schedule.spec, schedule.steps)
-    except CompileError:
-        return None
+def _is_free_of_errors(program: tree.Program) -> bool:
+    return not any(diagnostic.is_error for diagnostic in check(program))
 
 
-def _keeps(program: tree.Program, schedule: Schedule | None) -> bool:
-    if schedule is None:
-        return not any(diagnostic.is_error for diagnostic in check(program))
-    again = recompiled(program, schedule)
-    return again is not None and again.rows == schedule.rows
+def _keeps(schedule: Schedule) -> Callable[[tree.Program], bool]:
+    """Whether a program, for the same model and number of steps, has this schedule."""
+    recompile = Recompiler(schedule.spec, schedule.steps)
+
+    def has_schedule(program: tree.Program) -> bool:
+        again = recompile(program)
+        return again is not None and again.rows == schedule.rows
+
+    return has_schedule
 
 
 def _is_shorter(program: tree.Program, other: tree.Program) -> bool:
     """By the description length; between equals by the number of statements, then by the text."""
-    sizes = [(p.length, len(p.statements)) for p in (program, other)]
-    return sizes[0] < sizes[1] or (sizes[0] == sizes[1] and _characters(program) < _characters(other))
+    return _size(_own(program, other)) < _size(_own(other, program))
 
 
-def _characters(program: tree.Program) -> int:
-    return sum(len(format_statement(statement)) for statement in program.statements)
+def _own(program: tree.Program, other: tree.Program) -> list[tree.Statement]:
+    """The statements that are in this one of two programs alone; variants of a program share most of them."""
+    shared = Counter(map(id, other.statements))
+    own = []
+    for statement in program.statements:
+        if shared[id(statement)]:
+            shared[id(statement)] -= 1
+        else:
+            own.append(statement)
+    return own
+
+
+def _size(statements: Sequence[tree.Statement]) -> tuple[int, int, int, int]:
+    rules = [statement for statement in statements if isinstance(statement, tree.Rule)]
+    characters = sum(len(format_statement(statement)) for statement in statements)
+    return len(rules), sum(rule.literals for rule in rules), len(statements), characters
 
 
 def _with_rules(program: tree.Program, rules: Sequence[tree.Rule]) -> tree.Program:
