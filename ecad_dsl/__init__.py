@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.decompile import decompile
+    from ecad_dsl.schedule.diff import Diff, diff
+    from ecad_dsl.schedule.explain import Explanation, explain
     from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
     from ecad_dsl.schedule.lint import lint
     from ecad_dsl.schedule.released import export_json, import_json
+    from ecad_dsl.schedule.retarget import Note, retarget
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.simplify import simplify
     from ecad_dsl.schedule.source import format, load, parse
@@ -40,7 +43,10 @@ _HOMES = {
     "Candidate": "evolution.search",
     "CompileError": "schedule",
     "Diagnostic": "language",
+    "Diff": "schedule.diff",
+    "Explanation": "schedule.explain",
     "ModelSpec": "models",
+    "Note": "schedule.retarget",
     "PipelineProblem": "evolution.problem",
     "Problem": "evolution.problem",
     "Program": "language",
@@ -55,7 +61,9 @@ _HOMES = {
     "compile": "runtime.compile",
     "cost": "schedule",
     "decompile": "schedule.decompile",
+    "diff": "schedule.diff",
     "evolve": "evolution.search",
+    "explain": "schedule.explain",
     "export_json": "schedule",
     "format": "schedule",
     "import_json": "schedule",
@@ -66,6 +74,7 @@ _HOMES = {
     "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "retarget": "schedule.retarget",
     "save_safetensors": "schedule",
     "simplify": "schedule.simplify",
 }
@@ -74,9 +83,12 @@ __all__ = [
     "Candidate",
     "CompileError",
     "Diagnostic",
+    "Diff",
     "EcadError",
     "EcadWarning",
+    "Explanation",
     "ModelSpec",
+    "Note",
     "PipelineProblem",
     "Problem",
     "Program",
@@ -91,7 +103,9 @@ __all__ = [
     "compile",
     "cost",
     "decompile",
+    "diff",
     "evolve",
+    "explain",
     "export_json",
     "format",
     "import_json",
@@ -102,6 +116,7 @@ __all__ = [
     "load_safetensors",
     "load_spec",
     "parse",
+    "retarget",
     "save_safetensors",
     "simplify",
 ]

@@ -11,7 +11,7 @@ from ecad_dsl.cli.console import console
 if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec, Stack
     from ecad_dsl.schedule import Schedule
-    from ecad_dsl.schedule.diff import CellDiff
+    from ecad_dsl.schedule.diff import Diff
 
 _MARGIN = 6
 """Width of the numbers of the blocks."""
@@ -32,7 +32,7 @@ def schedule_map(schedule: Schedule) -> Iterator[str]:
     yield f"[dim]{shades[0]} all reused, {shades[-1]} all recomputed; between them some components[/]"
 
 
-def difference_map(diff: CellDiff) -> Iterator[str]:
+def difference_map(diff: Diff) -> Iterator[str]:
     """Lines of rich markup: who alone recomputes components of each block."""
     from ecad_dsl.schedule.schedule import block_counts
 

@@ -19,6 +19,7 @@ from ecad_dsl.cli.console import (
     console,
     echo,
     echo_err,
+    open_schedule,
     print_json,
     print_table,
     read,
@@ -28,8 +29,11 @@ from ecad_dsl.cli.heat_map import difference_map
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ecad_dsl.language import Program
-    from ecad_dsl.schedule.diff import CellDiff, RuleChange
+    from ecad_dsl.schedule import Schedule
+    from ecad_dsl.schedule.diff import Diff, RuleChange
     from ecad_dsl.schedule.explain import Explanation
 
 _WIDEST = 100
@@ -106,28 +110,27 @@ def _without(explanation: Explanation) -> str:
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A .ecad file; - reads standard input.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A .ecad, .json or .safetensors file; - reads a program.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     model: ModelOption = None,
     steps: StepsOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not."""
-    from ecad_dsl.schedule import compile, cost
-    from ecad_dsl.schedule.diff import CellDiff, diff_rules
+    """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not.
+
+    Rules are compared where both are programs.
+    """
+    from ecad_dsl.schedule import cost
+    from ecad_dsl.schedule.diff import diff as compare
 
     if a == b == "-":
         raise EcadError("standard input can be one of the two, not both")
     check_picture(output)
-    programs = read(a), read(b)
-    # A portable program is seen on the other's side.
-    schedules = [
-        compile(one, *with_defaults(one, model or one.model or other.model, steps or one.steps or other.steps))
-        for one, other in (programs, programs[::-1])
-    ]
-    cells = CellDiff(*schedules)
-    rules = diff_rules(*programs)
+    sides = [_side(file, model, steps) for file in (a, b)]
+    schedules = [_seen_beside(one, other, model, steps) for one, other in (sides, sides[::-1])]
+    _check_shapes(schedules, (a, b), sides)
+    cells = compare(sides[0], sides[1], schedules[0].spec, schedules[0].steps)
     macs = [cost(schedule).macs for schedule in schedules]
     if output is not None:
         from ecad_dsl.analysis.figures import difference_map as draw
@@ -139,13 +142,14 @@ def diff(
                 "model": cells.a.spec.name,
                 "steps": cells.a.steps,
                 "same": cells.same,
-                "rules": [asdict(change) for change in rules],
+                "rules": None if cells.rules is None else [asdict(change) for change in cells.rules],
                 "cells": [asdict(part) for part in cells.by_component],
                 "macs": {"a": macs[0], "b": macs[1], "difference": macs[1] - macs[0]},
             }
         )
     else:
-        _print_rules(rules, a, b)
+        if cells.rules is not None:
+            _print_rules(cells.rules, a, b)
         _print_cells(cells, macs)
     if output is not None:
         echo_err(f"written: {output}")
@@ -153,11 +157,49 @@ def diff(
         raise typer.Exit(FINDINGS)
 
 
+def _side(file: str, model: str | None, steps: int | None) -> Program | Schedule:
+    """The program or the masks in a file."""
+    from ecad_dsl.language import Program
+
+    opened = open_schedule(file)
+    return opened.content if isinstance(opened.content, Program) else opened.on(model, steps)
+
+
+def _seen_beside(one: Program | Schedule, other: Program | Schedule, model: str | None, steps: int | None) -> Schedule:
+    """The schedule of one side. A portable program is seen on the other's model, for the other's number of steps."""
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule import compile
+
+    if not isinstance(one, Program):
+        return one
+    others = other.model if isinstance(other, Program) else other.spec
+    return compile(one, *with_defaults(one, model or one.model or others, steps or one.steps or other.steps))
+
+
+def _check_shapes(schedules: Sequence[Schedule], files: Sequence[str], sides: Sequence[Program | Schedule]) -> None:
+    """Refuse schedules that cannot be compared, and say how they can.
+
+    Raises:
+        EcadError: their models or numbers of steps differ.
+    """
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule.diff import difference_of_shape
+
+    mismatch = difference_of_shape(*schedules)
+    if mismatch is None:
+        return
+    for file, side, goal in zip(files, sides, reversed(schedules), strict=True):
+        if isinstance(side, Program):
+            help_ = f"ecad retarget {file} --to {goal.spec.name} --to-steps {goal.steps}"
+            raise EcadError(f"{mismatch}; rewrite one like the other: {help_}")
+    raise EcadError(f"{mismatch}; `ecad decompile {files[0]}` gives a program, which `ecad retarget` can rewrite")
+
+
 def _label(file: str) -> str:
     return "standard input" if file == "-" else Path(file).name
 
 
-def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
+def _print_rules(rules: Sequence[RuleChange], a: str, b: str) -> None:
     from rich.markup import escape
 
     if all(change.kind == "same" for change in rules):
@@ -175,7 +217,7 @@ def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
             console().print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
 
 
-def _print_cells(cells: CellDiff, macs: list[int]) -> None:
+def _print_cells(cells: Diff, macs: list[int]) -> None:
     spec = cells.a.spec
     if cells.same:
         echo(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")

@@ -128,15 +128,19 @@ def fmt(
 ) -> None:
     """Rewrite schedules in the one canonical form; comments stay."""
     from ecad_dsl.files import write_text
+    from ecad_dsl.language.parser import MAX_BYTES
     from ecad_dsl.schedule import format, parse
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
     texts = {file: read_bytes(file) for file in files}
-    programs = {file: parse(text, name_of(file)) for file, text in texts.items()}
+    formatted = {file: format(parse(text, name_of(file))) for file, text in texts.items()}
+    for file, after in formatted.items():
+        if len(after.encode()) > MAX_BYTES:
+            raise EcadError(f"{name_of(file)} is left as it is: formatted, it is larger than 1 MiB, the limit")
     changed = 0
-    for file, program in programs.items():
+    for file, after in formatted.items():
         # A byte-order mark and CRLF are no part of the canonical form.
-        before, after = texts[file].decode(), format(program)
+        before = texts[file].decode()
         if file == "-" and not (check or diff):
             sys.stdout.buffer.write(after.encode())
             sys.stdout.buffer.flush()

@@ -69,8 +69,8 @@ def simplify(
 ) -> None:
     """Rewrite a schedule with fewer rules; the masks stay the same unless a tolerance is given.
 
-    A portable program stays portable unless --model and --steps say for what to simplify it. Fidelity and reward are
-    measured on the reference model.
+    A portable program stays portable unless --model and --steps say for what to simplify it; the result then names
+    them. Fidelity and reward are measured on the reference model.
     """
     from ecad_dsl.schedule.simplify import simplify as shorten
 
@@ -124,6 +124,7 @@ def _approximated(
     from ecad_dsl.schedule import compile
     from ecad_dsl.schedule.approximate import approximate
     from ecad_dsl.schedule.simplify import simplify as shorten
+    from ecad_dsl.schedule.simplify import with_target
 
     spec = load_spec(model or program.model or "reference")
     steps = steps or program.steps or spec.inputs.get("steps")
@@ -141,7 +142,7 @@ def _approximated(
             return result
 
         for removal in approximate(program, counted, tolerance, spec, steps, macs_tolerance=macs_tolerance):
-            program = removal.program
+            program = with_target(removal.program, spec, removal.schedule.steps)
             _report(removal, quality)
     with _share_bar("searching") as progress:
         return shorten(program, spec, steps, effort=effort, progress=progress)

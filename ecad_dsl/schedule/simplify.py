@@ -9,7 +9,7 @@ from dataclasses import replace
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import tree
 from ecad_dsl.language.formatter import format_statement
-from ecad_dsl.models import ModelSpec
+from ecad_dsl.models import ModelSpec, load_spec, spec_names
 from ecad_dsl.schedule.compile import CompileError, check, compile
 from ecad_dsl.schedule.recompile import Recompiler
 from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE, Rewrite, Site
@@ -28,8 +28,9 @@ def simplify(
     """A program with the same schedule, never longer than this one by its ``length``.
 
     Where the model and the number of steps are known, named by the program or given, the result means the same for
-    these two. A portable program of which they are not known stays portable: it is rewritten only in ways that hold on
-    every model and for every number of steps.
+    these two, and says so: what the program leaves to the caller is written down, unless the result means the same
+    everywhere. A portable program of which they are not known stays portable: it is rewritten only in ways that hold
+    on every model and for every number of steps.
 
     Comments stay with the rules that stay, and with those that two rules are merged into. What is left out takes the
     comments right above and beside it along; those that open the program, or that a blank line parts from what is left
@@ -52,12 +53,19 @@ def simplify(
     schedule = known_schedule(program, model, steps)
     if schedule is None:
         return rewrite(program, PORTABLE)
+    result = _shortest(program, schedule, effort, progress)
+    if None not in (program.model, program.steps) or result == rewrite(program, PORTABLE):
+        return result
+    return with_target(result, schedule.spec, schedule.steps)
+
+
+def _shortest(
+    program: tree.Program, schedule: Schedule, effort: float, progress: Callable[[float], None]
+) -> tree.Program:
     rewritten = rewrite(program, PORTABLE + JUDGED, schedule)
-    if not effort:
-        return rewritten
     from ecad_dsl.schedule.decompile import MAX_STEPS, decompile
 
-    if schedule.steps > MAX_STEPS:
+    if not effort or schedule.steps > MAX_STEPS:
         return rewritten
     found = decompile(schedule, effort=effort, progress=progress)
     searched = rewrite(_with_rules(program, found.rules), PORTABLE + JUDGED, schedule)
@@ -139,6 +147,22 @@ def _size(statements: Sequence[tree.Statement]) -> tuple[int, int, int, int]:
     rules = [statement for statement in statements if isinstance(statement, tree.Rule)]
     characters = sum(len(format_statement(statement)) for statement in statements)
     return len(rules), sum(rule.literals for rule in rules), len(statements), characters
+
+
+def with_target(program: tree.Program, spec: ModelSpec, steps: int) -> tree.Program:
+    """The program with a model and a number of steps, where it says none. Only a shipped spec has a name to write."""
+    added: list[tree.Statement] = []
+    if program.model is None and spec.name in spec_names() and load_spec(spec.name) == spec:
+        added.append(tree.Model(spec.name))
+    if program.steps is None:
+        added.append(tree.Steps(steps))
+    statements = program.statements
+    at = next((index + 1 for index, statement in enumerate(statements) if isinstance(statement, tree.Model)), 0)
+    if added and statements and at == 0:
+        # Comments that open the program go on opening it.
+        added[0] = replace(added[0], above=statements[0].above)
+        statements = (replace(statements[0], above=()), *statements[1:])
+    return replace(program, statements=(*statements[:at], *added, *statements[at:]))
 
 
 def _with_rules(program: tree.Program, rules: Sequence[tree.Rule]) -> tree.Program:
