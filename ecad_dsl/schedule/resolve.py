@@ -111,7 +111,11 @@ class Resolver:
         """Give a name its meaning for the statements that follow."""
         self.begin()
         self._check_free(let)
-        kind, bits, steps = self._evaluate(let.value)
+        if not self.silent and let.name in names_in(let.value):
+            self.error("E206", f"`{let.name}` is bound to itself", let.span, None, "say what it stands for")
+            kind, bits, steps = "nothing", 0, ()
+        else:
+            kind, bits, steps = self._evaluate(let.value)
         self._bound.setdefault(let.name, _Bound(kind, bits, steps, self.lenient, self.silent))
 
     def _check_free(self, let: tree.Let) -> None:
