@@ -113,10 +113,10 @@ class Resolver:
         self._check_free(let)
         if not self.silent and let.name in names_in(let.value):
             self.error("E206", f"`{let.name}` is bound to itself", let.span, None, "say what it stands for")
-            kind, bits, steps = "nothing", 0, ()
+            meaning: tuple[str, int, Sequence[int]] = ("nothing", 0, ())
         else:
-            kind, bits, steps = self._evaluate(let.value)
-        self._bound.setdefault(let.name, _Bound(kind, bits, steps, self.lenient, self.silent))
+            meaning = self._evaluate(let.value)
+        self._bound.setdefault(let.name, _Bound(*meaning, self.lenient, self.silent))
 
     def _check_free(self, let: tree.Let) -> None:
         span = let.name_span or let.span
