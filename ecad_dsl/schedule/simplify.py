@@ -159,9 +159,11 @@ def with_target(program: tree.Program, spec: ModelSpec, steps: int) -> tree.Prog
     statements = program.statements
     at = next((index + 1 for index, statement in enumerate(statements) if isinstance(statement, tree.Model)), 0)
     if added and statements and at == 0:
-        # Comments that open the program go on opening it.
-        added[0] = replace(added[0], above=statements[0].above)
-        statements = (replace(statements[0], above=()), *statements[1:])
+        # Comments that open the program go on opening it: those above the last blank line, or all where there is none.
+        above = statements[0].above
+        own = next((n for n, line in enumerate(reversed(above)) if not line), 0)
+        added[0] = replace(added[0], above=above[: len(above) - own])
+        statements = (replace(statements[0], above=above[len(above) - own :]), *statements[1:])
     return replace(program, statements=(*statements[:at], *added, *statements[at:]))
 
 
