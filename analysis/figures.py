@@ -19,7 +19,7 @@ from matplotlib.path import Path as Outline
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
 from ecad_dsl.schedule import Schedule
-from ecad_dsl.schedule.diff import CellDiff
+from ecad_dsl.schedule.diff import Diff
 
 INK = "#1f2933"
 RECOMPUTE = "#d1495b"
@@ -42,7 +42,7 @@ def heat_map(schedule: Schedule, path: Path, title: str = "") -> None:
     _cell_panels(schedule, _bits(schedule), legend, _heading(title, schedule, note), path)
 
 
-def difference_map(diff: CellDiff, path: Path, a: str = "A", b: str = "B") -> None:
+def difference_map(diff: Diff, path: Path, a: str = "A", b: str = "B") -> None:
     """Panels as in :func:`heat_map`: which cells only one of two schedules recomputes. ``a`` and ``b`` name them."""
     only_a, only_b = (sum(row.bit_count() for row in rows) for rows in (diff.only_a, diff.only_b))
     note = f"{only_a:,} cells recomputed in A alone, {only_b:,} in B alone"

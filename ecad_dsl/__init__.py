@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.compile import CompileError, check
     from ecad_dsl.schedule.cost import cost
     from ecad_dsl.schedule.decompile import decompile
+    from ecad_dsl.schedule.diff import Diff, diff
+    from ecad_dsl.schedule.explain import Explanation, explain
     from ecad_dsl.schedule.interchange import load_safetensors, save_safetensors
     from ecad_dsl.schedule.lint import lint
     from ecad_dsl.schedule.released import export_json, import_json
+    from ecad_dsl.schedule.retarget import Note, retarget
     from ecad_dsl.schedule.schedule import Schedule
     from ecad_dsl.schedule.simplify import simplify
     from ecad_dsl.schedule.source import format, load, parse
@@ -41,7 +44,10 @@ _HOMES = {
     "Candidate": "evolution.search",
     "CompileError": "schedule",
     "Diagnostic": "language",
+    "Diff": "schedule.diff",
+    "Explanation": "schedule.explain",
     "ModelSpec": "models",
+    "Note": "schedule.retarget",
     "PipelineProblem": "evolution.problem",
     "Problem": "evolution.problem",
     "Program": "language",
@@ -58,9 +64,11 @@ _HOMES = {
     "compile": "runtime.compile",
     "cost": "schedule",
     "decompile": "schedule.decompile",
+    "diff": "schedule.diff",
     "disable": "runtime",
     "enable": "runtime",
     "evolve": "evolution.search",
+    "explain": "schedule.explain",
     "export_json": "schedule",
     "format": "schedule",
     "import_json": "schedule",
@@ -71,6 +79,7 @@ _HOMES = {
     "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "retarget": "schedule.retarget",
     "save_safetensors": "schedule",
     "simplify": "schedule.simplify",
 }
@@ -79,9 +88,12 @@ __all__ = [
     "Candidate",
     "CompileError",
     "Diagnostic",
+    "Diff",
     "EcadError",
     "EcadWarning",
+    "Explanation",
     "ModelSpec",
+    "Note",
     "PipelineProblem",
     "Problem",
     "Program",
@@ -98,9 +110,11 @@ __all__ = [
     "compile",
     "cost",
     "decompile",
+    "diff",
     "disable",
     "enable",
     "evolve",
+    "explain",
     "export_json",
     "format",
     "import_json",
@@ -111,6 +125,7 @@ __all__ = [
     "load_safetensors",
     "load_spec",
     "parse",
+    "retarget",
     "save_safetensors",
     "simplify",
 ]

@@ -15,9 +15,10 @@ from ecad_dsl.cli.console import (
     ScheduleFiles,
     StepsOption,
     check_writable,
+    console,
+    echo,
     name_of,
     open_schedule,
-    out,
     print_json,
     print_table,
     progress_bar,
@@ -109,7 +110,7 @@ def bench(
         "schedules": result.to_dict("records"),
     }
     if output is not None:
-        write_text(output, to_json(report))
+        write_text(output, to_json(report) + "\n")
     if json:
         print_json(report)
     else:
@@ -224,10 +225,10 @@ def _print(report: Mapping[str, Any], result: pd.DataFrame) -> None:
     size = f"{report['width']} x {report['height']}, batch {report['batch']}, {report['dtype']}"
     title = f"{report['model']}, {report['parameters'] / 1e6:,.0f} M parameters, {size} on {report['device_name']}"
     print_table(escape(title), ("schedule", "ms", "step", "speed-up", "95 %", "of MACs", "of full", "MiB"), lines)
-    out.print(
+    console().print(
         "[dim]ms: an image, step: of the whole batch, medians. speed-up: median of paired runs. of MACs, of full: share"
         " of the speed-up that the MACs promise, without and with the products of attention. MiB: peak beyond the"
         f" {report['weight_bytes'] / 2**20:,.0f} of the weights.[/]"
     )
     overhead = 1 / float(result["speedup"].iloc[1]) - 1
-    out.print(f"overhead of running under a schedule: {overhead:+.1%}")
+    echo(f"overhead of running under a schedule: {overhead:+.1%}")

@@ -17,8 +17,8 @@ from ecad_dsl.cli.console import (
     check_picture,
     check_step_count,
     check_writable,
+    console,
     open_schedule,
-    out,
     print_json,
     print_table,
     progress_bar,
@@ -129,4 +129,4 @@ def print_comparison(result: pd.DataFrame, title: str) -> None:
         lines.append(tuple(f"{mark[0]}{cell}{mark[1]}" for cell in cells))
     columns = ("schedule", "steps", "MACs", "reward", "95 % interval", "ms", "time", "promise")
     print_table(title, columns, lines)
-    out.print("[dim]ms: per image. time: measured speed-up, median of paired runs. promise: by MACs.[/]")
+    console().print("[dim]ms: per image. time: measured speed-up, median of paired runs. promise: by MACs.[/]")

@@ -7,26 +7,22 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from ecad_dsl.language import Program
     from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
-
-out = Console(highlight=False, emoji=False)
-"""Standard output: results."""
-err = Console(stderr=True, highlight=False, emoji=False)
-"""Standard error: progress, diagnostics, errors."""
 
 FINDINGS, WRONG_USE = 1, 2
 
@@ -49,6 +45,24 @@ WorkersOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=1_000_000, help="Another seed: other prompts and noise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def echo(text: str) -> None:
+    """A line of results on standard output, as it is."""
+    typer.echo(text)
+
+
+def echo_err(text: str) -> None:
+    """A line on standard error, as it is: what has been done, and what went wrong."""
+    typer.echo(text, err=True)
+
+
+@cache
+def console() -> Console:
+    """Standard output for what has colours, or is as wide as the terminal; slow to import, and often not needed."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
 
 
 def read(file: str) -> Program:
@@ -101,7 +115,7 @@ class OpenSchedule:
         from ecad_dsl.schedule import compile
 
         if isinstance(self.content, Program):
-            return compile(self.content, *settle(self.content, model, steps, default_steps))
+            return compile(self.content, *with_defaults(self.content, model, steps, default_steps))
         schedule = self.content(model)
         if steps not in (None, schedule.steps):
             raise EcadError(f"{self.file} has {schedule.steps} steps, not {steps}; leave out --steps")
@@ -124,7 +138,7 @@ def read_schedule(file: str, model: str | None, steps: int | None) -> Schedule:
     return open_schedule(file).on(model, steps)
 
 
-def settle(
+def with_defaults(
     program: Program, model: str | ModelSpec | None, steps: int | None, default_steps: int | None = None
 ) -> tuple[ModelSpec, int | None]:
     """What a program is seen on. A portable one falls on the reference model, and its 20 steps or ``default_steps``."""
@@ -139,9 +153,9 @@ def unused_name(stem: str, taken: Collection[str]) -> str:
     return stem if stem not in taken else f"{stem} ({len(taken)})"
 
 
-def print_json(value: Any, console: Console = out) -> None:
-    """JSON, untouched by the terminal's width."""
-    console.file.write(to_json(value))
+def print_json(value: Any, echo: Callable[[str], None] = echo) -> None:
+    """JSON, as :func:`to_json` writes it."""
+    echo(to_json(value))
 
 
 def to_json(value: Any) -> str:
@@ -154,25 +168,26 @@ def to_json(value: Any) -> str:
             return [finite(inner) for inner in part]
         return None if isinstance(part, float) and isnan(part) else part
 
-    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
+    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """A table on standard output: the first column to the left and folded if need be, figures to the right."""
     from rich.table import Table
 
-    out.print(f"\n[bold]{title}[/]")
+    console().print(f"\n[bold]{title}[/]")
     table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0, overflow="fold")
     for line in lines:
         table.add_row(*line)
-    out.print(table)
+    console().print(table)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on standard error."""
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -189,7 +204,7 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=Console(stderr=True, highlight=False, emoji=False)) as progress:
         yield progress
 
 

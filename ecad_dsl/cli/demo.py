@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecad_dsl.cli.compare import measure_all, print_comparison
-from ecad_dsl.cli.console import SeedOption, WorkersOption, err, out, writable_folder
+from ecad_dsl.cli.console import SeedOption, WorkersOption, echo, echo_err, writable_folder
 from ecad_dsl.cli.evolve import print_front, search
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def demo(
         print_front(front)
         _judge(folder, front, judge_prompts, seed, rounds, workers)
     except KeyboardInterrupt:
-        err.print("\ninterrupted; every finished evaluation is kept. The same command goes on from here.")
+        echo_err("\ninterrupted; every finished evaluation is kept. The same command goes on from here.")
         raise typer.Exit(130) from None
 
 
@@ -101,7 +101,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
         "verdicts.json",
         "front",
     ):
-        out.print(f"  {folder / name}", markup=False, soft_wrap=True)
+        echo(f"  {folder / name}")
 
 
 def _name(candidate: Candidate) -> str:
@@ -134,7 +134,7 @@ def _write(folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, An
     pareto_plot(table, folder / "pareto.png", f"The reference model, {prompts} held-out prompts, 95 % intervals")
     print_comparison(table, f"{prompts} held-out prompts that the search has not seen")
     for verdict in verdicts:
-        out.print(_in_words(verdict), markup=False, soft_wrap=True)
+        echo(_in_words(verdict))
 
 
 def _in_words(verdict: Mapping[str, Any]) -> str:

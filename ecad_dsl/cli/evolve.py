@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
-from ecad_dsl.cli.console import SeedOption, WorkersOption, err, out, print_table, progress_bar, writable_folder
+from ecad_dsl.cli.console import SeedOption, WorkersOption, echo, echo_err, print_table, progress_bar, writable_folder
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def evolve(
         front = search(folder, settings, workers)
     except KeyboardInterrupt:
         way_on = f"ecad evolve --resume {folder}"
-        err.print(
-            f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}", markup=False, soft_wrap=True
-        )
+        echo_err(f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}")
         raise typer.Exit(130) from None
     print_front(front)
-    out.print(f"written: {folder / 'front'}/*.ecad", markup=False, soft_wrap=True)
+    echo(f"written: {folder / 'front'}/*.ecad")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ecad_dsl.cli.console import JsonOption, ModelOption, StepsOption, out
+from ecad_dsl.cli.console import JsonOption, ModelOption, StepsOption, echo
 from ecad_dsl.cli.reading import explain_file
 from ecad_dsl.errors import EcadError
 
@@ -34,7 +34,7 @@ def explain(
 ) -> None:
     """Say in English what each rule of a schedule does and saves, or what a diagnostic means."""
     if _CODE.fullmatch(what):
-        out.print(page(what.upper()), markup=False, soft_wrap=True)
+        echo(page(what.upper()))
     else:
         explain_file(what, model, steps, json)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecad_dsl.cli.console import open_schedule, out
+from ecad_dsl.cli.console import echo, open_schedule
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def generate(
     for number, (prompt, picture) in enumerate(zip(prompts, pictures, strict=True), start=seed):
         path = folder / f"{number}-{'-'.join(prompt.lower().split())[:60].strip('-')}.png".replace("/", "-")
         write_beside(path, picture.save)
-        out.print(f"{path}", markup=False, soft_wrap=True)
-    out.print(f"{seconds / len(prompts):.2f} s a picture")
+        echo(f"{path}")
+    echo(f"{seconds / len(prompts):.2f} s a picture")
 
 
 def _load(name: str) -> Any:

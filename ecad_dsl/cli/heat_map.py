@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ecad_dsl.cli.console import out
+from ecad_dsl.cli.console import console
 
 if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec, Stack
     from ecad_dsl.schedule import Schedule
-    from ecad_dsl.schedule.diff import CellDiff
+    from ecad_dsl.schedule.diff import Diff
 
 _MARGIN = 6
 """Width of the numbers of the blocks."""
@@ -32,7 +32,7 @@ def schedule_map(schedule: Schedule) -> Iterator[str]:
     yield f"[dim]{shades[0]} all reused, {shades[-1]} all recomputed; between them some components[/]"
 
 
-def difference_map(diff: CellDiff) -> Iterator[str]:
+def difference_map(diff: Diff) -> Iterator[str]:
     """Lines of rich markup: who alone recomputes components of each block."""
     from ecad_dsl.schedule.schedule import block_counts
 
@@ -62,7 +62,7 @@ def _map(
 
     More steps than fit side by side continue below: a step is never left out, nor are several made one.
     """
-    room = out.width - _MARGIN
+    room = console().width - _MARGIN
     size = 2 if 2 * steps <= room else 1
     band = steps if steps <= room else max(10, room // 10 * 10)
     for stack in spec.stacks:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ecad_dsl.cli import bench, compare, demo, evolve, explain, generate, models, reading, runs, schedules, simplify
-from ecad_dsl.cli.console import WRONG_USE, err
+from ecad_dsl.cli.console import WRONG_USE, echo_err
 from ecad_dsl.errors import EcadError, EcadWarning
 
 app = typer.Typer(
@@ -46,10 +46,10 @@ def main() -> None:
             raise
         # Diagnostics of a program bring their own heading.
         heading = "" if str(error).startswith(("error[", "warning[")) else "error: "
-        err.print(f"{heading}{error}", markup=False, soft_wrap=True)
+        echo_err(f"{heading}{error}")
         sys.exit(WRONG_USE)
     except KeyboardInterrupt:
-        err.print("interrupted")
+        echo_err("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
@@ -58,15 +58,15 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"internal error: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
-        err.print("this is a mistake of ecad, not yours; run it again as `ecad --debug ...` for the traceback")
+        echo_err(f"internal error: {type(error).__name__}: {error}")
+        echo_err("this is a mistake of ecad, not yours; run it again as `ecad --debug ...` for the traceback")
         sys.exit(WRONG_USE)
 
 
 def _show_warning(otherwise: Callable[..., None], message: Warning | str, *where: Any) -> None:
     """Warnings meant for the user look like errors; those of other packages are shown as ever."""
     if isinstance(message, EcadWarning):
-        err.print(f"warning: {message}", markup=False, soft_wrap=True)
+        echo_err(f"warning: {message}")
     else:
         otherwise(message, *where)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecad_dsl.cli.console import JsonOption, check_writable, err, out, print_json
+from ecad_dsl.cli.console import JsonOption, check_writable, console, echo, echo_err, print_json
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -40,18 +40,18 @@ def list_(json: JsonOption = False) -> None:
     lines = [(spec.name, f"{spec.blocks}", _stacks(spec), spec.transformer) for spec in specs]
     _print_texts("models", ("name", "blocks", "stacks", "transformer"), lines)
     note = "\nany other transformer of diffusers: ecad models inspect CLASS -o mine.toml, then --model mine.toml"
-    out.print(note, soft_wrap=True)
+    echo(note)
 
 
 def _print_texts(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """A table of words, all to the left."""
     from rich.table import Table
 
-    out.print(f"\n[bold]{title}[/]")
+    console().print(f"\n[bold]{title}[/]")
     table = Table(*columns, header_style="bold", box=None, pad_edge=False)
     for line in lines:
         table.add_row(*line)
-    out.print(table)
+    console().print(table)
 
 
 def _stacks(spec: ModelSpec) -> str:
@@ -71,7 +71,7 @@ def show(
         print_json(_facts(spec, roles))
         return
     heading = f"{spec.title} ({spec.name}), {spec.transformer}: {spec.blocks} blocks, {spec.cells} cells a step"
-    out.print(heading, markup=False, soft_wrap=True)
+    echo(heading)
     first = 0
     for stack in spec.stacks:
         last = first + stack.blocks - 1
@@ -85,7 +85,7 @@ def show(
     )
     usual = {key: spec.inputs[key] for key in ("steps", "height", "width", "text_tokens") if key in spec.inputs}
     if usual:
-        out.print("\nusually " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in usual.items()))
+        echo("\nusually " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in usual.items()))
 
 
 def _members(spec: ModelSpec, name: str) -> list[str]:
@@ -145,10 +145,10 @@ def inspect(
     spec = inspect_class(transformer_class, arguments)
     text = to_toml(spec)
     if output is None:
-        out.print(text, markup=False, soft_wrap=True, end="")
+        echo(text.removesuffix("\n"))
         return
     write_text(output, text)
-    err.print(f"written: {output} ({spec.title}: {_stacks(spec)})", markup=False, soft_wrap=True)
+    echo_err(f"written: {output} ({spec.title}: {_stacks(spec)})")
 
 
 def _read(transformer: str, config: Path | None) -> tuple[str, dict[str, Any]]:

@@ -16,19 +16,24 @@ from ecad_dsl.cli.console import (
     ModelOption,
     StepsOption,
     check_picture,
-    err,
-    out,
+    console,
+    echo,
+    echo_err,
+    open_schedule,
     print_json,
     print_table,
     read,
-    settle,
+    with_defaults,
 )
 from ecad_dsl.cli.heat_map import difference_map
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ecad_dsl.language import Program
-    from ecad_dsl.schedule.diff import CellDiff, RuleChange
+    from ecad_dsl.schedule import Schedule
+    from ecad_dsl.schedule.diff import Diff, RuleChange
     from ecad_dsl.schedule.explain import Explanation
 
 _WIDEST = 100
@@ -47,7 +52,7 @@ def explain_file(file: str, model: str | None, steps: int | None, json: bool) ->
     from ecad_dsl.schedule.explain import explain
 
     program = read(file)
-    spec, count = settle(program, model, steps)
+    spec, count = with_defaults(program, model, steps)
     schedule = compile(program, spec, count)
     explanations = explain(program, spec, count)
     lines = [_line(program, explanation) for explanation in explanations]
@@ -63,17 +68,17 @@ def explain_file(file: str, model: str | None, steps: int | None, json: bool) ->
     title = f"{spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed"
     _say(f"{title}; {cost(schedule).saved:.1%} of the MACs saved." if spec.has_costs else f"{title}.")
     for explanation, line in zip(explanations, lines, strict=True):
-        out.print(f"\n[dim]{f'line {line}':<9}[/]", end="")
-        out.print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
+        console().print(f"\n[dim]{f'line {line}':<9}[/]", end="")
+        console().print(f"[bold]{format_statement(explanation.rule)}[/]", soft_wrap=True)
         _say(explanation.sentence, indent=9)
         _say(_worth(explanation), indent=9)
         _say(_without(explanation), indent=9)
 
 
 def _say(text: str, indent: int = 0) -> None:
-    width = min(out.width, _WIDEST)
+    width = min(console().width, _WIDEST)
     margin = " " * indent
-    out.print(fill(text, width, initial_indent=margin, subsequent_indent=margin), markup=False)
+    console().print(fill(text, width, initial_indent=margin, subsequent_indent=margin), markup=False)
 
 
 def _line(program: Program, explanation: Explanation) -> int:
@@ -107,28 +112,27 @@ def _without(explanation: Explanation) -> str:
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A .ecad file; - reads standard input.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A .ecad, .json or .safetensors file; - reads a program.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     model: ModelOption = None,
     steps: StepsOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not."""
-    from ecad_dsl.schedule import compile, cost
-    from ecad_dsl.schedule.diff import CellDiff, diff_rules
+    """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not.
+
+    Rules are compared where both are programs.
+    """
+    from ecad_dsl.schedule import cost
+    from ecad_dsl.schedule.diff import diff as compare
 
     if a == b == "-":
         raise EcadError("standard input can be one of the two, not both")
     check_picture(output)
-    programs = read(a), read(b)
-    # A portable program is seen on the other's side.
-    schedules = [
-        compile(one, *settle(one, model or one.model or other.model, steps or one.steps or other.steps))
-        for one, other in (programs, programs[::-1])
-    ]
-    cells = CellDiff(*schedules)
-    rules = diff_rules(*programs)
+    sides = [_side(file, model, steps) for file in (a, b)]
+    schedules = [_seen_beside(one, other, model, steps) for one, other in (sides, sides[::-1])]
+    _check_shapes(schedules, (a, b), sides)
+    cells = compare(sides[0], sides[1], schedules[0].spec, schedules[0].steps)
     macs = [cost(schedule).macs for schedule in schedules] if cells.a.spec.has_costs else None
     if output is not None:
         from ecad_dsl.analysis.figures import difference_map as draw
@@ -140,46 +144,85 @@ def diff(
                 "model": cells.a.spec.name,
                 "steps": cells.a.steps,
                 "same": cells.same,
-                "rules": [asdict(change) for change in rules],
+                "rules": None if cells.rules is None else [asdict(change) for change in cells.rules],
                 "cells": [asdict(part) for part in cells.by_component],
                 "macs": macs and {"a": macs[0], "b": macs[1], "difference": macs[1] - macs[0]},
             }
         )
     else:
-        _print_rules(rules, a, b)
+        if cells.rules is not None:
+            _print_rules(cells.rules, a, b)
         _print_cells(cells, macs)
     if output is not None:
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")
     if not cells.same:
         raise typer.Exit(FINDINGS)
+
+
+def _side(file: str, model: str | None, steps: int | None) -> Program | Schedule:
+    """The program or the masks in a file."""
+    from ecad_dsl.language import Program
+
+    opened = open_schedule(file)
+    return opened.content if isinstance(opened.content, Program) else opened.on(model, steps)
+
+
+def _seen_beside(one: Program | Schedule, other: Program | Schedule, model: str | None, steps: int | None) -> Schedule:
+    """The schedule of one side. A portable program is seen on the other's model, for the other's number of steps."""
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule import compile
+
+    if not isinstance(one, Program):
+        return one
+    others = other.model if isinstance(other, Program) else other.spec
+    return compile(one, *with_defaults(one, model or one.model or others, steps or one.steps or other.steps))
+
+
+def _check_shapes(schedules: Sequence[Schedule], files: Sequence[str], sides: Sequence[Program | Schedule]) -> None:
+    """Refuse schedules that cannot be compared, and say how they can.
+
+    Raises:
+        EcadError: their models or numbers of steps differ.
+    """
+    from ecad_dsl.language import Program
+    from ecad_dsl.schedule.diff import difference_of_shape
+
+    mismatch = difference_of_shape(*schedules)
+    if mismatch is None:
+        return
+    for file, side, goal in zip(files, sides, reversed(schedules), strict=True):
+        if isinstance(side, Program):
+            help_ = f"ecad retarget {file} --to {goal.spec.name} --to-steps {goal.steps}"
+            raise EcadError(f"{mismatch}; rewrite one like the other: {help_}")
+    raise EcadError(f"{mismatch}; `ecad decompile {files[0]}` gives a program, which `ecad retarget` can rewrite")
 
 
 def _label(file: str) -> str:
     return "standard input" if file == "-" else Path(file).name
 
 
-def _print_rules(rules: list[RuleChange], a: str, b: str) -> None:
+def _print_rules(rules: Sequence[RuleChange], a: str, b: str) -> None:
     from rich.markup import escape
 
     if all(change.kind == "same" for change in rules):
-        out.print("the rules are the same")
+        echo("the rules are the same")
         return
-    out.print(f"[bold]--- {escape(a)}\n+++ {escape(b)}[/]", soft_wrap=True)
+    console().print(f"[bold]--- {escape(a)}\n+++ {escape(b)}[/]", soft_wrap=True)
     for change in rules:
         if change.kind == "same":
-            out.print(f"  {change.before}", markup=False, soft_wrap=True)
+            echo(f"  {change.before}")
             continue
         note = "  [dim](moved)[/]" if change.kind == "moved" else ""
         if change.before is not None:
-            out.print(f"[dark_orange]- {change.before}[/]{note}", soft_wrap=True)
+            console().print(f"[dark_orange]- {change.before}[/]{note}", soft_wrap=True)
         if change.after is not None:
-            out.print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
+            console().print(f"[blue]+ {change.after}[/]{note}", soft_wrap=True)
 
 
-def _print_cells(cells: CellDiff, macs: list[int] | None) -> None:
+def _print_cells(cells: Diff, macs: list[int] | None) -> None:
     spec = cells.a.spec
     if cells.same:
-        out.print(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
+        echo(f"the schedules are the same: on {spec.title}, {cells.a.steps} steps, every cell is")
         return
     parts = [(f"{part.stack} {part.component}", f"{part.only_a:,}", f"{part.only_b:,}") for part in cells.by_component]
     total_a, total_b = (sum(row.bit_count() for row in rows) for rows in (cells.only_a, cells.only_b))
@@ -191,7 +234,7 @@ def _print_cells(cells: CellDiff, macs: list[int] | None) -> None:
         lines = [("A", f"{macs[0]:,}", ""), ("B", f"{macs[1]:,}", ""), last]
         print_table("Multiply-accumulates", ("", "macs", ""), lines)
     for line in difference_map(cells):
-        out.print(line, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
 def retarget(
@@ -217,13 +260,9 @@ def retarget(
         raise EcadError(f"{file} does not say for which model it was written; say it: --model MODEL")
     result, notes = rewrite(program, load_spec(source), load_spec(to), steps, to_steps)
     for note in notes:
-        err.print(
-            f"{program.source.filename if program.source else file}:{note.line}: {note.text}",
-            markup=False,
-            soft_wrap=True,
-        )
+        echo_err(f"{program.source.filename if program.source else file}:{note.line}: {note.text}")
     if output is None or str(output) == "-":
         typer.echo(format(result), nl=False)
     else:
         write_text(output, format(result))
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")

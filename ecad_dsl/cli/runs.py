@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecad_dsl.cli.console import JsonOption, out, print_json, print_table
+from ecad_dsl.cli.console import JsonOption, echo, print_json, print_table
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def show(
         print_json({"settings": settings, "front": [_row(e) for e in front], "cost": cost})
         return
     for name, value in sorted(settings.items()):
-        out.print(f"  {name}: {value}", markup=False, soft_wrap=True)
+        echo(f"  {name}: {value}")
     print_table(
         f"Front ({quality} on the calibration prompts)",
         ("key", "GMACs", quality, "rules", "generation", "made by"),
@@ -91,10 +91,9 @@ def show(
             for e in front
         ],
     )  # fmt: skip
-    out.print(
+    echo(
         f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
         f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring",
-        soft_wrap=True,
     )
 
 
@@ -110,14 +109,13 @@ def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: boo
         value = getattr(evaluation, quality)
         measured = "failed" if evaluation.error else "" if value is None else f"{quality} {value:.3f}"
         crossed = f" with {ancestor.other.key[:8]}" if ancestor.other else ""
-        out.print(
+        echo(
             f"generation {evaluation.generation}, {evaluation.key[:8]}: {evaluation.edit}{crossed};"
             f" {evaluation.macs / 1e9:.3f} GMACs {measured}".rstrip(),
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+        )
         for sign, rules in (("-", ancestor.removed), ("+", ancestor.added)):
             for rule in rules:
-                out.print(f"    {sign} {rule}", markup=False, soft_wrap=True)
+                echo(f"    {sign} {rule}")
 
 
 def _read(run: Path) -> tuple[dict[str, Any], list[Evaluation]]:

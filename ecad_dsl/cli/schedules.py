@@ -20,9 +20,10 @@ from ecad_dsl.cli.console import (
     ModelOption,
     StepsOption,
     check_picture,
-    err,
+    console,
+    echo,
+    echo_err,
     name_of,
-    out,
     print_json,
     print_table,
     read_bytes,
@@ -72,26 +73,27 @@ def check(
         raise EcadError("--json and --format github ask for two formats; leave out one")
     format = Format.JSON if json else format
     # Standard output is the program itself where `-` is fixed.
-    console = err if fix and "-" in files else out
+    report = echo_err if fix and "-" in files else echo
     found: list[Diagnostic] = []
     unreadable = False
     for file in files:
         try:
             found += _fix(file, model, steps) if fix else diagnose(read_bytes(file), name_of(file), model, steps)
         except EcadError as error:
-            err.print(f"error: {error}", markup=False, soft_wrap=True)
+            echo_err(f"error: {error}")
             unreadable = True
     if format is Format.JSON:
-        print_json([diagnostic.to_dict() for diagnostic in found], console)
+        print_json([diagnostic.to_dict() for diagnostic in found], report)
     elif format is Format.GITHUB:
-        console.print(render_github(found), markup=False, soft_wrap=True, end="\n" if found else "")
+        if found:
+            report(render_github(found))
     elif found:
-        console.print(render(found), markup=False, soft_wrap=True)
+        report(render(found))
         fixable = sum(diagnostic.fix is not None for diagnostic in found)
         if fixable and not fix:
-            console.print(f"\n{fixable} of {len(found)} can be put right by `ecad check --fix`")
+            report(f"\n{fixable} of {len(found)} can be put right by `ecad check --fix`")
     elif not unreadable:
-        console.print(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
+        report(f"{len(files)} file{'s' * (len(files) != 1)} checked: no mistakes")
     if unreadable:
         raise typer.Exit(WRONG_USE)
     if any(diagnostic.is_error for diagnostic in found):
@@ -119,7 +121,7 @@ def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
         return diagnose(data, name_of(file), model, steps)
     if result.applied:
         edits = f"{result.applied} fix{'es' * (result.applied != 1)}"
-        err.print(f"fixed: {name_of(file)} ({edits})", markup=False, soft_wrap=True)
+        echo_err(f"fixed: {name_of(file)} ({edits})")
     return result.left
 
 
@@ -130,15 +132,19 @@ def fmt(
 ) -> None:
     """Rewrite schedules in the one canonical form; comments stay."""
     from ecad_dsl.files import write_text
+    from ecad_dsl.language.parser import MAX_BYTES
     from ecad_dsl.schedule import format, parse
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
     texts = {file: read_bytes(file) for file in files}
-    programs = {file: parse(text, name_of(file)) for file, text in texts.items()}
+    formatted = {file: format(parse(text, name_of(file))) for file, text in texts.items()}
+    for file, after in formatted.items():
+        if len(after.encode()) > MAX_BYTES:
+            raise EcadError(f"{name_of(file)} is left as it is: formatted, it is larger than 1 MiB, the limit")
     changed = 0
-    for file, program in programs.items():
+    for file, after in formatted.items():
         # A byte-order mark and CRLF are no part of the canonical form.
-        before, after = texts[file].decode(), format(program)
+        before = texts[file].decode()
         if file == "-" and not (check or diff):
             sys.stdout.buffer.write(after.encode())
             sys.stdout.buffer.flush()
@@ -150,10 +156,10 @@ def fmt(
             sys.stdout.buffer.write(_diff(before, after, file).encode())
             sys.stdout.buffer.flush()
         elif check:
-            out.print(f"would change: {file}", markup=False, soft_wrap=True)
+            echo(f"would change: {file}")
         else:
             write_text(Path(file), after)
-            out.print(f"formatted: {file}", markup=False, soft_wrap=True)
+            echo(f"formatted: {file}")
     if changed and (check or diff):
         raise typer.Exit(FINDINGS)
 
@@ -179,7 +185,7 @@ def compile_(
     """Turn a schedule into boolean masks, one tensor [steps, blocks, components] a stack."""
     schedule = read_schedule(file, model, steps)
     if steps_mask:
-        out.print(",".join(map(str, schedule.steps_mask())), soft_wrap=True)
+        echo(",".join(map(str, schedule.steps_mask())))
         return
     if output is not None and str(output) == "-":
         raise EcadError("masks are written to a file, not to standard output; name one: -o masks.safetensors")
@@ -200,12 +206,12 @@ def compile_(
             }
         )
         return
-    out.print(f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed")
+    echo(f"{schedule.spec.title}, {schedule.steps} steps: {schedule.recomputed:,} of {total:,} cells recomputed")
     for stack in schedule.spec.stacks:
         names = ", ".join(component.name for component in stack.components)
-        out.print(f"  {stack.name}: {schedule.steps} steps x {stack.blocks} blocks x {len(stack.components)} ({names})")
+        echo(f"  {stack.name}: {schedule.steps} steps x {stack.blocks} blocks x {len(stack.components)} ({names})")
     if output is not None:
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")
 
 
 def show(
@@ -223,11 +229,11 @@ def show(
         heat_map(schedule, output, title="" if file == "-" else Path(file).name)
     total = schedule.steps * schedule.spec.cells
     counts = f"{schedule.recomputed:,} of {total:,} cells recomputed ({schedule.recomputed / total:.1%})"
-    out.print(f"{schedule.spec.title}, {schedule.steps} steps: {counts}")
+    echo(f"{schedule.spec.title}, {schedule.steps} steps: {counts}")
     for line in schedule_map(schedule):
-        out.print(line, soft_wrap=True)
+        console().print(line, soft_wrap=True)
     if output is not None:
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")
 
 
 def cost(
@@ -272,5 +278,5 @@ def cost(
     ]
     lines.append(("[bold]total[/]", f"{schedule.recomputed:,}", f"{result.macs:,}", f"{result.macs_full:,}"))
     print_table(title, ("", "recomputed", "macs", "macs with attention"), lines)
-    out.print(f"saves {result.saved:.1%} of the MACs of recomputing everything")
-    out.print(f"keeps up to {cache_bytes / 2**20:,.1f} MiB of outputs in {dtype}")
+    echo(f"saves {result.saved:.1%} of the MACs of recomputing everything")
+    echo(f"keeps up to {cache_bytes / 2**20:,.1f} MiB of outputs in {dtype}")

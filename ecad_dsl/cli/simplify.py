@@ -18,7 +18,7 @@ from ecad_dsl.cli.console import (
     StepsOption,
     check_step_count,
     check_writable,
-    err,
+    echo_err,
     progress_bar,
     read,
     read_schedule,
@@ -69,8 +69,8 @@ def simplify(
 ) -> None:
     """Rewrite a schedule with fewer rules; the masks stay the same unless a tolerance is given.
 
-    A portable program stays portable unless --model and --steps say for what to simplify it. Fidelity and reward are
-    measured on the reference model.
+    A portable program stays portable unless --model and --steps say for what to simplify it; the result then names
+    them. Fidelity and reward are measured on the reference model.
     """
     from ecad_dsl.schedule.simplify import simplify as shorten
 
@@ -104,7 +104,7 @@ def decompile(
         found = search(schedule, effort=effort, progress=progress)
     name = "standard input" if file == "-" else Path(file).name
     header = (Model(schedule.spec.name), Steps(schedule.steps), Meta("source", name))
-    err.print(f"{_counted(found)} for {schedule.recomputed:,} recomputed cells")
+    echo_err(f"{_counted(found)} for {schedule.recomputed:,} recomputed cells")
     _write(Program(header + found.statements), output)
 
 
@@ -124,6 +124,7 @@ def _approximated(
     from ecad_dsl.schedule import compile
     from ecad_dsl.schedule.approximate import approximate
     from ecad_dsl.schedule.simplify import simplify as shorten
+    from ecad_dsl.schedule.simplify import with_target
 
     spec = load_spec(model or program.model or "reference")
     steps = steps or program.steps or spec.inputs.get("steps")
@@ -141,7 +142,7 @@ def _approximated(
             return result
 
         for removal in approximate(program, counted, tolerance, spec, steps, macs_tolerance=macs_tolerance):
-            program = removal.program
+            program = with_target(removal.program, spec, removal.schedule.steps)
             _report(removal, quality)
     with _share_bar("searching") as progress:
         return shorten(program, spec, steps, effort=effort, progress=progress)
@@ -176,21 +177,21 @@ def _report(removal: Removal, quality: Quality) -> None:
 
     for mark, rules in (("-", removal.removed), ("+", removal.added)):
         for rule in rules:
-            err.print(f"{mark} {format_statement(rule)}", markup=False, soft_wrap=True)
+            echo_err(f"{mark} {format_statement(rule)}")
     worth = {
         "fidelity": f"{removal.worth:+.3f} dB",
         "reward": f"{removal.worth:+.4f} of reward",
         "cost": f"{removal.worth:+.2%} of all MACs",
     }[quality]
     cells = f"{removal.cells:,} cell{'s' * (removal.cells != 1)}"
-    err.print(f"    worth {worth}; {cells} changed, MACs {removal.more_macs:+.2%} of all", markup=False, soft_wrap=True)
+    echo_err(f"    worth {worth}; {cells} changed, MACs {removal.more_macs:+.2%} of all")
 
 
 def _summarise(before: Program, after: Program) -> None:
-    err.print(f"{_counted(before)} before, {_counted(after)} after")
+    echo_err(f"{_counted(before)} before, {_counted(after)} after")
     lost = _comments(before) - _comments(after)
     if lost:
-        err.print(f"{lost} comment{'s' * (lost != 1)} of rules that are no more went with them")
+        echo_err(f"{lost} comment{'s' * (lost != 1)} of rules that are no more went with them")
 
 
 def _counted(program: Program) -> str:
@@ -213,7 +214,7 @@ def _write(program: Program, output: Path | None) -> None:
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
-        err.print(f"written: {output}", markup=False, soft_wrap=True)
+        echo_err(f"written: {output}")
 
 
 @contextmanager

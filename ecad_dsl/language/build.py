@@ -26,11 +26,11 @@ Unplaced: TypeAlias = Callable[..., tree.Statement]
 
 
 class MistakeError(Exception):
-    """Carries the diagnostic of a statement up to the parser, which goes on with the next one."""
+    """Carries the diagnostics of a statement up to the parser, which goes on with the next one."""
 
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic)
-        self.diagnostic = diagnostic
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__(*diagnostics)
+        self.diagnostics = diagnostics
 
 
 class Builder:
@@ -56,14 +56,17 @@ class Builder:
     def rule(self, parts: Parts) -> Unplaced:
         action, components, *clauses = parts
         given: dict[str, Any] = {}
+        again: list[Diagnostic] = []
         for clause in clauses:
             if isinstance(clause, str):
                 continue  # `in` or `at`
             kind = "blocks" if isinstance(clause, tuple) else "every" if isinstance(clause, tree.Every) else "steps"
             if kind in given:
                 help_ = "join the two into one, or write two rules"
-                _fail("E109", f"the rule says twice {_SAYS[kind]}", _span(clause), help_)
+                again.append(_error("E109", f"the rule says twice {_SAYS[kind]}", _span(clause), help_))
             given[kind] = clause
+        if again:
+            raise MistakeError(*again)
         return partial(tree.Rule, tree.Action(str(action)), components, **given)
 
     # Components, blocks and steps.
@@ -211,4 +214,8 @@ def _span(*parts: Any) -> Span:
 
 
 def _fail(code: str, message: str, span: Span, help_: str | None = None, fix: Fix | None = None) -> NoReturn:
-    raise MistakeError(Diagnostic(code, Severity.ERROR, message, span, None, help_, fix=fix))
+    raise MistakeError(_error(code, message, span, help_, fix))
+
+
+def _error(code: str, message: str, span: Span, help_: str | None = None, fix: Fix | None = None) -> Diagnostic:
+    return Diagnostic(code, Severity.ERROR, message, span, None, help_, fix=fix)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
@@ -55,7 +59,7 @@ def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, 
         try:
             statements.append(_statement(line, source))
         except MistakeError as mistake:
-            found += _mistakes(mistake.diagnostic, line, lines[index - 1] if index else None, source)
+            found += _mistakes(mistake.diagnostics, line, lines[index - 1] if index else None, source)
             if name := _BINDING.match(line.text):
                 broken.add((name[1] or name[2]).lower())
         if len(found) > MAX_MISTAKES:
@@ -125,9 +129,13 @@ def _lark() -> Any:
 
     from ecad_dsl.language.lexer import StatementLexer
 
-    grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark").read_text(encoding="utf-8")
+    grammar = resources.files("ecad_dsl.grammars").joinpath("ecad.lark")
+    # Making the tables from the grammar takes longer than anything else at start-up. Like the compiled modules they are
+    # kept beside their source; where that cannot be written, Lark goes on without.
+    tables = Path(cache_from_source(str(grammar))).with_suffix(".lark")
     return Lark(
-        grammar,
+        grammar.read_text(encoding="utf-8"),
+        cache=not sys.dont_write_bytecode and str(tables),
         parser="lalr",
         lexer=StatementLexer,
         transformer=Builder(),
@@ -136,9 +144,9 @@ def _lark() -> Any:
     )
 
 
-def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
-    """The first mistake of a statement, and those that show in the later clauses of a rule."""
-    found = [_with_sure_fix(first, line, above)]
+def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
+    """The first mistakes of a statement, and those that show in the later clauses of a rule."""
+    found = [_with_sure_fix(mistake, line, above) for mistake in first]
     while line.first_word in _ACTIONS and len(found) <= MAX_MISTAKES:
         place = found[-1].span
         clause = _CLAUSE.search(line.text, place.stop - line.start) if place is not None else None
@@ -150,7 +158,7 @@ def _mistakes(first: Diagnostic, line: Logical, above: Logical | None, source: S
         try:
             _statement(line, source)
         except MistakeError as mistake:
-            found.append(_with_sure_fix(mistake.diagnostic, line, above))
+            found += [_with_sure_fix(diagnostic, line, above) for diagnostic in mistake.diagnostics]
         else:
             break
     return found
@@ -192,7 +200,7 @@ def _statement(line: Logical, source: Source) -> tree.Statement:
     try:
         unplaced: Unplaced = _lark().parse(line)
     except MistakeError as mistake:
-        raise MistakeError(replace(mistake.diagnostic, source=source)) from None
+        raise MistakeError(*(replace(diagnostic, source=source) for diagnostic in mistake.diagnostics)) from None
     except UnexpectedToken as error:
         raise MistakeError(unexpected_token(error, line, source)) from None
     except UnexpectedCharacters as error:

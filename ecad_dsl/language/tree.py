@@ -91,6 +91,11 @@ class Range(Node):
     def is_single(self) -> bool:
         return self.first == self.last and self.by == 1
 
+    @property
+    def literals(self) -> int:
+        """How many numbers it is made of."""
+        return 1 if self.is_single else 2 + (self.by != 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Components(Node):
@@ -409,7 +414,7 @@ def _literals(selector: BlockTerm | StepSelector) -> int:
     """Names and numbers of a selector; a word for a whole set (`all`, `even`, `odd`) counts like a name."""
     match selector:
         case BlockRange(items=items) | StepRange(items=items):
-            own = sum(1 if item.is_single else 2 + (item.by != 1) for item in items)
+            own = sum(item.literals for item in items)
         case FromTo():
             own = (selector.start is not None) + (selector.stop is not None)
         case AllBlocks():

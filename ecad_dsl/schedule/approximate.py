@@ -11,9 +11,10 @@ from ecad_dsl.language import tree
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.schedule.compile import compile
 from ecad_dsl.schedule.cost import CostTable, cost_table
+from ecad_dsl.schedule.recompile import Recompiler
 from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE
 from ecad_dsl.schedule.schedule import Schedule
-from ecad_dsl.schedule.simplify import proposals, recompiled, rewrite
+from ecad_dsl.schedule.simplify import proposals, rewrite
 
 MOST_TRIED = 12
 """Measuring takes seconds, so in each round only so many proposals are measured: those that change the fewest cells."""
@@ -102,12 +103,13 @@ def _least_harm(
 ) -> tuple[tree.Program, Schedule] | None:
     """The shorter program that does least harm, with fewer rules or with as many; None if none is within tolerance."""
     found: dict[str, tuple[tree.Program, Schedule]] = {}
+    recompile = Recompiler(schedule.spec, schedule.steps)
     for index in range(len(program.statements)):
         for shorter in proposals(program, index, JUDGED, schedule):
             fewer_rules = shorter.length[0] < program.length[0]
             if shorter.length >= program.length or fewer_rules is not whole_rules:
                 continue
-            changed = recompiled(shorter, schedule)
+            changed = recompile(shorter)
             if changed is None or not judge.affords(changed):
                 continue
             if changed.key not in found or shorter.length < found[changed.key][0].length:

@@ -80,9 +80,8 @@ def _paint_all(program: tree.Program, target: Target) -> tuple[list[Diagnostic],
         rows = [(1 << target.spec.cells) - 1] * target.steps
     resolver = Resolver(program, target.spec, target.steps)
     for stroke in strokes(program, target, resolver):
-        if rows and stroke.cells:
-            _reuse(rows, stroke.cells, stroke.reused)
-            _recompute(rows, stroke.cells, stroke.recomputed)
+        if rows:
+            paint(rows, stroke)
     return in_text_order(target.found + resolver.found), rows
 
 
@@ -165,15 +164,12 @@ def _due(steps: Sequence[int], every: tree.Every) -> Sequence[int]:
     return [step for step in steps if (step - start) % every.period == 0]
 
 
-# A set bit of a row is a cell that is recomputed.
-
-
-def _recompute(rows: list[int], cells: int, steps: Sequence[int]) -> None:
-    for step in steps:
-        rows[step] |= cells
-
-
-def _reuse(rows: list[int], cells: int, steps: Sequence[int]) -> None:
-    keep = ~cells
-    for step in steps:
+def paint(rows: list[int], stroke: Stroke) -> None:
+    """Paint over the rows of a schedule. A set bit of a row is a cell that is recomputed."""
+    if not stroke.cells:
+        return
+    keep = ~stroke.cells
+    for step in stroke.reused:
         rows[step] &= keep
+    for step in stroke.recomputed:
+        rows[step] |= stroke.cells

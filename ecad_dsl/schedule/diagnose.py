@@ -27,7 +27,8 @@ def diagnose(
     if not mistakes:
         # Whether a rule or a name is of use cannot be said while others are not understood.
         meant = {error.fix.text for error in found if error.fix is not None}
-        found += [warning for warning in lint(program, model, steps) if _unused_name(warning) not in meant]
+        wrong = {error.span for error in found}
+        found += [w for w in lint(program, model, steps) if _unused_name(w) not in meant and w.span not in wrong]
     return sorted(in_text_order(found), key=lambda diagnostic: not diagnostic.is_error)
 
 

@@ -1,4 +1,4 @@
-"""Two programs compared: as rules, and as what they do to the cells."""
+"""Two schedules compared: by what they do to the cells and, where both are programs, by their rules."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
-from typing import Literal, NoReturn
+from typing import Literal
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import format_statement, tree
-from ecad_dsl.models import load_spec, spec_names
+from ecad_dsl.models import ModelSpec, load_spec, spec_names
+from ecad_dsl.schedule.compile import compile
 from ecad_dsl.schedule.cost import component_cells
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.source import rewrite_aliases
@@ -42,7 +43,7 @@ class ComponentDiff:
 
 
 @dataclass(frozen=True)
-class CellDiff:
+class Diff:
     """Two schedules of one model and one number of steps.
 
     Raises:
@@ -51,17 +52,13 @@ class CellDiff:
 
     a: Schedule
     b: Schedule
+    rules: tuple[RuleChange, ...] | None = None
+    """What became of the rules; None unless both are programs."""
 
     def __post_init__(self) -> None:
-        if self.a.spec != self.b.spec:
-            models = " and ".join(f"{s.spec.title} ({s.spec.blocks} blocks)" for s in (self.a, self.b))
-            self._refuse(f"for different models, {models}")
-        if self.a.steps != self.b.steps:
-            self._refuse(f"for {self.a.steps} and {self.b.steps} steps")
-
-    def _refuse(self, what: str) -> NoReturn:
-        help_ = f"ecad retarget FILE --to {self.b.spec.name} --to-steps {self.b.steps}"
-        raise EcadError(f"the two are {what}; rewrite the first like the second: {help_}")
+        mismatch = difference_of_shape(self.a, self.b)
+        if mismatch is not None:
+            raise EcadError(f"{mismatch}; `ecad.retarget` rewrites a program for another model or number of steps")
 
     @property
     def same(self) -> bool:
@@ -84,6 +81,48 @@ class CellDiff:
             ComponentDiff(stack, component, _count(self.only_a, mask), _count(self.only_b, mask))
             for stack, component, mask in masks
         ]
+
+
+def diff(
+    a: tree.Program | Schedule,
+    b: tree.Program | Schedule,
+    model: str | ModelSpec | None = None,
+    steps: int | None = None,
+) -> Diff:
+    """What two schedules do differently, cell by cell and, where both are programs, rule by rule.
+
+    Args:
+        a: a program, or the masks of one.
+        b: another.
+        model: as for :func:`compile`; a program that names none is otherwise seen on the other's model.
+        steps: as for :func:`compile`, likewise.
+
+    Raises:
+        CompileError: a program has mistakes, or nobody says for which model or how many steps it is.
+        EcadError: the models or numbers of steps of the two differ.
+    """
+    return Diff(
+        _seen_beside(b, a, model, steps),
+        _seen_beside(a, b, model, steps),
+        tuple(diff_rules(a, b)) if isinstance(a, tree.Program) and isinstance(b, tree.Program) else None,
+    )
+
+
+def _seen_beside(
+    other: tree.Program | Schedule, one: tree.Program | Schedule, model: str | ModelSpec | None, steps: int | None
+) -> Schedule:
+    if isinstance(one, Schedule):
+        return one
+    others = other.spec if isinstance(other, Schedule) else other.model
+    return compile(one, model or one.model or others, steps or one.steps or other.steps)
+
+
+def difference_of_shape(a: Schedule, b: Schedule) -> str | None:
+    """Why the cells of two schedules cannot be compared; None if they can."""
+    if a.spec != b.spec:
+        models = " and ".join(f"{one.spec.title} ({one.spec.blocks} blocks)" for one in (a, b))
+        return f"the two are for different models, {models}"
+    return f"the two are for {a.steps} and {b.steps} steps" if a.steps != b.steps else None
 
 
 def _count(rows: Sequence[int], mask: int) -> int:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from ecad_dsl.language import tree
 from ecad_dsl.models import ModelSpec
+from ecad_dsl.schedule.resolve import share
 
 Report: TypeAlias = Callable[[str], None]
 _HALF = Fraction(1, 2)
@@ -131,10 +132,9 @@ def _ranges(term: tree.StackTerm, count: int) -> list[range]:
 
 
 def _indices(item: tree.Range, count: int) -> range:
-    """The indices of an item, by the language's rule, inside what there is."""
+    """The indices of an item inside what there is."""
     if isinstance(item.first, tree.Percent) and isinstance(item.last, tree.Percent):
-        low, high = (Fraction(bound.value) * count / 100 - _HALF for bound in (item.first, item.last))
-        return range(max(0, ceil(low)), min(count, floor(high) + 1), item.by)
+        return share(item.first, item.last, count)[:: item.by]
     assert isinstance(item.first, int)
     assert isinstance(item.last, int)
     return range(min(item.first, count), min(item.last + 1, count), item.by)

@@ -111,8 +111,12 @@ class Resolver:
         """Give a name its meaning for the statements that follow."""
         self.begin()
         self._check_free(let)
-        kind, bits, steps = self._evaluate(let.value)
-        self._bound.setdefault(let.name, _Bound(kind, bits, steps, self.lenient, self.silent))
+        if not self.silent and let.name in names_in(let.value):
+            self.error("E206", f"`{let.name}` is bound to itself", let.span, None, "say what it stands for")
+            meaning: tuple[str, int, Sequence[int]] = ("nothing", 0, ())
+        else:
+            meaning = self._evaluate(let.value)
+        self._bound.setdefault(let.name, _Bound(*meaning, self.lenient, self.silent))
 
     def _check_free(self, let: tree.Let) -> None:
         span = let.name_span or let.span
@@ -344,12 +348,7 @@ class Resolver:
             return _NOTHING
         if axis.count is None:
             return _NOTHING
-        # Index i of n lies in [p, q] when p <= 100 (i + 1/2) / n <= q, in exact integers.
-        over, under = first.value.as_integer_ratio()
-        start = -((100 * under - 2 * over * axis.count) // (200 * under))
-        over, under = last.value.as_integer_ratio()
-        stop = (2 * over * axis.count - 100 * under) // (200 * under) + 1
-        return range(start, stop, item.by)
+        return share(first, last, axis.count)[:: item.by]
 
     def _backwards(self, first: tree.Bound, last: tree.Bound, written: tree.Range | tree.FromTo) -> None:
         message = f"the range runs backwards, from {first} to {last}"
@@ -392,6 +391,14 @@ class Resolver:
     def _alternate(self, first: int, axis: _Axis) -> range:
         self.lenient = True
         return range(first, axis.count or 0, 2)
+
+
+def share(first: tree.Percent, last: tree.Percent, count: int) -> range:
+    """The indices i of ``count`` for which first <= 100 (i + 1/2) / count <= last, in exact integers."""
+    over, under = first.value.as_integer_ratio()
+    start = -((100 * under - 2 * over * count) // (200 * under))
+    over, under = last.value.as_integer_ratio()
+    return range(start, (2 * over * count - 100 * under) // (200 * under) + 1)
 
 
 def _between(node: tree.Range | tree.FromTo, first: tree.Bound, last: tree.Bound) -> tree.Range | tree.FromTo:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import format_statement, tree
-from ecad_dsl.models import ROLES, ModelSpec, Stack
+from ecad_dsl.models import ROLES, ModelSpec, Stack, load_spec
 from ecad_dsl.schedule.compile import CompileError, check
 from ecad_dsl.schedule.position import move_blocks, move_steps, step_axis
 from ecad_dsl.schedule.resolve import Resolver
@@ -32,8 +32,8 @@ class Note:
 
 def retarget(
     program: tree.Program,
-    source: ModelSpec,
-    target: ModelSpec,
+    source: str | ModelSpec,
+    target: str | ModelSpec,
     steps: int | None = None,
     to_steps: int | None = None,
 ) -> tuple[tree.Program, list[Note]]:
@@ -41,7 +41,7 @@ def retarget(
 
     Args:
         program: written for ``source``.
-        source: the model that it was written for.
+        source: the model that it was written for, or its name.
         target: the model that it is wanted for; a resized spec will do.
         steps: what it was written for, where the program does not say it. None leaves all steps as they are.
         to_steps: what it is wanted for; None for as many as before.
@@ -53,6 +53,7 @@ def retarget(
         CompileError: the program has mistakes on the source, or the target has too many cells.
         EcadError: ``to_steps`` is given, and nobody says how many steps the program was written for.
     """
+    source, target = (load_spec(model) if isinstance(model, str) else model for model in (source, target))
     steps = program.steps if steps is None else steps
     if to_steps is not None and steps is None:
         raise EcadError("the program does not say for how many steps it was written; say it: --steps N")

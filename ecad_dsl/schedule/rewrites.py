@@ -308,6 +308,8 @@ def merge_apart(site: Site) -> Iterator[tree.Program]:
         assert rule is not None
         steps = rule.steps
         if rule.steps != other.steps:
+            if (rule.components, rule.blocks) != (other.components, other.blocks):
+                continue
             chosen = [set(site.resolver().steps(selector)) for selector in (rule.steps, other.steps)]
             steps = tree.StepRange(_items(sorted(set.union(*chosen)))) if all(chosen) else other.steps
         merged = _merged(rule, other, steps)
@@ -501,7 +503,7 @@ def _items(indices: Sequence[int]) -> tuple[tree.Range, ...]:
     if len(indices) > _MOST_INDICES:
         return tuple(map(tree.Range.single, indices))
     ways = [_gathered(indices, most) for most in (1, len(indices))]
-    return min(ways, key=lambda items: sum(1 if item.is_single else 2 + (item.by != 1) for item in items))
+    return min(ways, key=lambda items: sum(item.literals for item in items))
 
 
 def _gathered(indices: Sequence[int], most: int) -> tuple[tree.Range, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import tree
 from ecad_dsl.language.formatter import format_statement
-from ecad_dsl.models import ModelSpec
+from ecad_dsl.models import ModelSpec, load_spec, spec_names
 from ecad_dsl.schedule.compile import CompileError, check, compile
+from ecad_dsl.schedule.recompile import Recompiler
 from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE, Rewrite, Site
 from ecad_dsl.schedule.schedule import Schedule
 from ecad_dsl.schedule.target import settle
@@ -26,8 +28,9 @@ def simplify(
     """A program with the same schedule, never longer than this one by its ``length``.
 
     Where the model and the number of steps are known, named by the program or given, the result means the same for
-    these two. A portable program of which they are not known stays portable: it is rewritten only in ways that hold on
-    every model and for every number of steps.
+    these two, and says so: what the program leaves to the caller is written down, unless the result means the same
+    everywhere. A portable program of which they are not known stays portable: it is rewritten only in ways that hold
+    on every model and for every number of steps.
 
     Comments stay with the rules that stay, and with those that two rules are merged into. What is left out takes the
     comments right above and beside it along; those that open the program, or that a blank line parts from what is left
@@ -50,12 +53,19 @@ def simplify(
     schedule = known_schedule(program, model, steps)
     if schedule is None:
         return rewrite(program, PORTABLE)
+    result = _shortest(program, schedule, effort, progress)
+    if None not in (program.model, program.steps) or result == rewrite(program, PORTABLE):
+        return result
+    return with_target(result, schedule.spec, schedule.steps)
+
+
+def _shortest(
+    program: tree.Program, schedule: Schedule, effort: float, progress: Callable[[float], None]
+) -> tree.Program:
     rewritten = rewrite(program, PORTABLE + JUDGED, schedule)
-    if not effort:
-        return rewritten
     from ecad_dsl.schedule.decompile import MAX_STEPS, decompile
 
-    if schedule.steps > MAX_STEPS:
+    if not effort or schedule.steps > MAX_STEPS:
         return rewritten
     found = decompile(schedule, effort=effort, progress=progress)
     searched = rewrite(_with_rules(program, found.rules), PORTABLE + JUDGED, schedule)
@@ -65,11 +75,12 @@ def simplify(
 def rewrite(program: tree.Program, rewrites: Sequence[Rewrite], schedule: Schedule | None = None) -> tree.Program:
     """Rewrite until no rewrite has anything shorter to propose that keeps the schedule (or, without one, compiles)."""
     program = replace(program, source=None)  # spans would point into a text that this is no longer
+    keeps = _is_free_of_errors if schedule is None else _keeps(schedule)
     while True:
         before, index = program, 0
         while index < len(program.statements):
             shorter = (p for p in proposals(program, index, rewrites, schedule) if _is_shorter(p, program))
-            better = next((p for p in shorter if _keeps(p, schedule)), None)
+            better = next(filter(keeps, shorter), None)
             if better is None:
                 index += 1
             else:
@@ -100,29 +111,60 @@ def known_schedule(program: tree.Program, model: str | ModelSpec | None, steps: 
     return None if target.spec is None or target.steps is None else compile(program, target.spec, target.steps)
 
 
-def recompiled(program: tree.Program, schedule: Schedule) -> Schedule | None:
-    """The schedule of a program for the same model and number of steps; None if it does not fit them."""
-    try:
-        return compile(program, schedule.spec, schedule.steps)
-    except CompileError:
-        return None
+def _is_free_of_errors(program: tree.Program) -> bool:
+    return not any(diagnostic.is_error for diagnostic in check(program))
 
 
-def _keeps(program: tree.Program, schedule: Schedule | None) -> bool:
-    if schedule is None:
-        return not any(diagnostic.is_error for diagnostic in check(program))
-    again = recompiled(program, schedule)
-    return again is not None and again.rows == schedule.rows
+def _keeps(schedule: Schedule) -> Callable[[tree.Program], bool]:
+    """Whether a program, for the same model and number of steps, has this schedule."""
+    recompile = Recompiler(schedule.spec, schedule.steps)
+
+    def has_schedule(program: tree.Program) -> bool:
+        again = recompile(program)
+        return again is not None and again.rows == schedule.rows
+
+    return has_schedule
 
 
 def _is_shorter(program: tree.Program, other: tree.Program) -> bool:
     """By the description length; between equals by the number of statements, then by the text."""
-    sizes = [(p.length, len(p.statements)) for p in (program, other)]
-    return sizes[0] < sizes[1] or (sizes[0] == sizes[1] and _characters(program) < _characters(other))
+    return _size(_own(program, other)) < _size(_own(other, program))
 
 
-def _characters(program: tree.Program) -> int:
-    return sum(len(format_statement(statement)) for statement in program.statements)
+def _own(program: tree.Program, other: tree.Program) -> list[tree.Statement]:
+    """The statements that are in this one of two programs alone; variants of a program share most of them."""
+    shared = Counter(map(id, other.statements))
+    own = []
+    for statement in program.statements:
+        if shared[id(statement)]:
+            shared[id(statement)] -= 1
+        else:
+            own.append(statement)
+    return own
+
+
+def _size(statements: Sequence[tree.Statement]) -> tuple[int, int, int, int]:
+    rules = [statement for statement in statements if isinstance(statement, tree.Rule)]
+    characters = sum(len(format_statement(statement)) for statement in statements)
+    return len(rules), sum(rule.literals for rule in rules), len(statements), characters
+
+
+def with_target(program: tree.Program, spec: ModelSpec, steps: int) -> tree.Program:
+    """The program with a model and a number of steps, where it says none. Only a shipped spec has a name to write."""
+    added: list[tree.Statement] = []
+    if program.model is None and spec.name in spec_names() and load_spec(spec.name) == spec:
+        added.append(tree.Model(spec.name))
+    if program.steps is None:
+        added.append(tree.Steps(steps))
+    statements = program.statements
+    at = next((index + 1 for index, statement in enumerate(statements) if isinstance(statement, tree.Model)), 0)
+    if added and statements and at == 0:
+        # Comments that open the program go on opening it: those above the last blank line, or all where there is none.
+        above = statements[0].above
+        own = next((n for n, line in enumerate(reversed(above)) if not line), 0)
+        added[0] = replace(added[0], above=above[: len(above) - own])
+        statements = (replace(statements[0], above=above[len(above) - own :]), *statements[1:])
+    return replace(program, statements=(*statements[:at], *added, *statements[at:]))
 
 
 def _with_rules(program: tree.Program, rules: Sequence[tree.Rule]) -> tree.Program:

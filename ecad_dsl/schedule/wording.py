@@ -90,7 +90,7 @@ def _plain(action: tree.Action, must: int, may: int, count: int) -> Iterator[Ste
         if not must & ~bits and not bits & ~may:
             yield Steps(1, action, None, even_or_odd, bits)
     items, bits = _cover(must, may)
-    yield Steps(_items_literals(items), action, None, tree.StepRange(items), bits)
+    yield Steps(sum(item.literals for item in items), action, None, tree.StepRange(items), bits)
 
 
 def _recurring(action: tree.Action, must: int, may: int, count: int) -> Iterator[Steps]:
@@ -127,10 +127,6 @@ def _literals(window: tree.FromTo | None) -> int:
     return 0 if window is None else (window.start is not None) + (window.stop is not None)
 
 
-def _items_literals(items: tuple[tree.Range, ...]) -> int:
-    return sum(1 if item.is_single else 2 + (item.by != 1) for item in items)
-
-
 def _cover(must: int, may: int) -> tuple[tuple[tree.Range, ...], int]:
     """Items that hold all of ``must`` and nothing beyond ``may``, and what they hold.
 
@@ -139,7 +135,7 @@ def _cover(must: int, may: int) -> tuple[tuple[tree.Range, ...], int]:
     chosen: list[tree.Range] = []
     left = must
     while left.bit_count() > _MOST_WEIGHED:
-        item = max(_items_from(left, may), key=lambda item: (left & _held(item)).bit_count() / _items_literals((item,)))
+        item = max(_items_from(left, may), key=lambda item: (left & _held(item)).bit_count() / item.literals)
         chosen.append(item)
         left &= ~_held(item)
 
@@ -150,7 +146,7 @@ def _cover(must: int, may: int) -> tuple[tuple[tree.Range, ...], int]:
         choices = []
         for item in _items_from(left, may):
             cost, rest = best(left & ~_held(item))
-            choices.append((cost + _items_literals((item,)), (item, *rest)))
+            choices.append((cost + item.literals, (item, *rest)))
         return min(choices, key=lambda choice: choice[0])
 
     items = (*chosen, *best(left)[1])
@@ -227,7 +223,7 @@ def _terms(must: int, may: int, count: int, stack: str | None) -> Blocks:
         if not must & ~bits and not bits & ~may:
             return Blocks(1, (term,), bits)
     items, bits = _cover(must, may)
-    return Blocks(_items_literals(items), (tree.BlockRange(items, stack),), bits)
+    return Blocks(sum(item.literals for item in items), (tree.BlockRange(items, stack),), bits)
 
 
 def phrase_components(spec: ModelSpec) -> dict[int, tree.Components]:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from ecad_dsl.language.parser import MAX_BYTES
+
 BAD = "model pixart-alpha\nsteps 20\ncache fnn every 2 steps  # why\ncache all\nreuse cross at steps 0-5\n"
 BOM = b"\xef\xbb\xbf"
 
@@ -116,6 +118,15 @@ def patched(lines: list[str]) -> list[str]:
             kept[-1] = kept[-1].removesuffix("\n")
         last = line
     return kept
+
+
+def test_fmt_leaves_a_file_that_would_grow_beyond_the_limit(ecad, write) -> None:
+    line = "cache all in blocks " + "0," * 1000 + "0\n"
+    data = (line * (MAX_BYTES // len(line))).encode()  # the formatter writes a space after each comma
+    path = write(data)
+    code, out, err = ecad("fmt", path)
+    assert (code, out, path.read_bytes()) == (2, "", data)
+    assert "larger than 1 MiB" in err
 
 
 @pytest.mark.parametrize("start", [b"", BOM])

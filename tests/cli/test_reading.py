@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ecad_dsl.cli.console import out as console
+from ecad_dsl.cli.console import console
 from ecad_dsl.schedule import parse
 
 PIXART = "model pixart-alpha\nsteps 20\n"
@@ -90,7 +90,7 @@ def test_retarget_writes_a_file_that_checks(ecad, write, tmp_path: Path) -> None
 @pytest.mark.parametrize("steps", [20, 50, 200])
 @pytest.mark.parametrize(("model", "blocks"), [("pixart-alpha", 28), ("flux.1-dev", 57), ("reference", 8)])
 def test_maps_fit_80_columns_and_show_every_cell(ecad, write, monkeypatch, model: str, blocks: int, steps: int) -> None:
-    monkeypatch.setattr(console, "_width", 80)
+    monkeypatch.setattr(console(), "_width", 80)
     code, out, _ = ecad("show", write("reuse all from step 50%\n"), "-m", model, "-s", steps)
     assert code == 0
     lines = out.splitlines()
@@ -100,14 +100,37 @@ def test_maps_fit_80_columns_and_show_every_cell(ecad, write, monkeypatch, model
     assert shown.count("█") == shown.count("·") == blocks * steps // 2 * (2 if steps == 20 else 1)
 
 
+def test_diff_of_masks_compares_cells_but_no_rules(ecad, write, tmp_path: Path) -> None:
+    program, masks = write(A), tmp_path / "a.safetensors"
+    assert ecad("compile", program, "-o", masks)[0] == 0
+    code, out, _ = ecad("diff", masks, program)
+    assert (code, out) == (0, "the schedules are the same: on PixArt-alpha, 20 steps, every cell is\n")
+    code, out, _ = ecad("diff", write("reuse all\n", "b.ecad"), masks, "--json")
+    found = json.loads(out)
+    assert (code, found["rules"], found["steps"]) == (1, None, 20)
+    assert found["macs"]["difference"] > 0
+
+
+def test_diff_of_masks_of_different_shapes_says_what_can_be_rewritten(ecad, write, tmp_path: Path) -> None:
+    masks, fifty = tmp_path / "a.json", tmp_path / "fifty.json"
+    ecad("compile", write(A), "-o", masks)
+    ecad("compile", write("reuse all\n"), "-m", "pixart-alpha", "-s", 50, "-o", fifty)
+    code, _, err = ecad("diff", masks, write("model pixart-alpha\nsteps 50\n", "b.ecad"))
+    assert code == 2
+    assert "b.ecad --to pixart-alpha --to-steps 20" in err
+    code, _, err = ecad("diff", masks, fifty)
+    assert code == 2
+    assert f"ecad decompile {masks}" in err
+
+
 WRONG = [
     (("explain", "missing.ecad"), "there is no file missing.ecad"),
     (("explain", "{bad}"), "PixArt-alpha has no block 30"),
     (("explain", "{a}", "--steps", "7"), "the program is for 20 steps"),
     (("explain", "{a}", "--model", "nonsense"), "unknown model 'nonsense'"),
     (("diff", "{a}", "missing.ecad"), "there is no file missing.ecad"),
-    (("diff", "{a}", "{flux}"), "ecad retarget FILE --to flux.1-dev --to-steps 20"),
-    (("diff", "{a}", "{fifty}"), "ecad retarget FILE --to pixart-alpha --to-steps 50"),
+    (("diff", "{a}", "{flux}"), "a.ecad --to flux.1-dev --to-steps 20"),
+    (("diff", "{a}", "{fifty}"), "a.ecad --to pixart-alpha --to-steps 50"),
     (("diff", "{a}", "{a}", "-o", "map.bmp"), "written as .png or .svg"),
     (("diff", "-", "-"), "one of the two, not both"),
     (("retarget", "{a}", "--to", "nonsense"), "unknown model 'nonsense'"),

@@ -40,7 +40,7 @@ def test_simplify_leaves_a_portable_program_portable(ecad, write) -> None:
     path = write("cache self in blocks 0-27 every 1 step\ncache ffn in blocks 0-27 every 2 steps\n")
     assert ecad("simplify", path)[1] == "cache ffn in blocks 0-27 every 2 steps\n"
     code, out, _ = ecad("simplify", path, "-m", "pixart-alpha", "-s", 20)
-    assert (code, out) == (0, "cache ffn every 2 steps\n")
+    assert (code, out) == (0, "model pixart-alpha\nsteps 20\ncache ffn every 2 steps\n")
 
 
 def test_simplify_writes_a_file_over_its_input_too(ecad, write) -> None:

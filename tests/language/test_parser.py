@@ -268,3 +268,12 @@ def test_damaged_programs_give_diagnostics_only(program: Program, at: int, cut: 
 def test_names_that_could_not_be_read_back_are_refused(name: str) -> None:
     with pytest.raises(EcadError):
         Components((name,))
+
+
+def test_every_clause_too_many_is_reported_in_one_reading() -> None:
+    line = "cache all in blocks 1 every 2 steps in blocks 2 at step 3 in blocks 4 every 3 steps"
+    with pytest.raises(ScheduleSyntaxError) as error:
+        parse(line)
+    places = [line[slice(*found.span)] for found in error.value.diagnostics]
+    assert places == ["blocks 2", "blocks 4", "every 3 steps"]
+    assert {found.code for found in error.value.diagnostics} == {"E109"}

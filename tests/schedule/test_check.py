@@ -8,7 +8,7 @@ import pytest
 
 from ecad_dsl.language import TITLES, Action, Components, FirstBlocks, Percent, Program, Range, Rule, render
 from ecad_dsl.models import ModelSpec, load_spec
-from ecad_dsl.schedule import CompileError, check, compile, parse
+from ecad_dsl.schedule import CompileError, check, compile, diagnose, parse
 
 PIXART = load_spec("pixart-alpha")
 CASES = (Path(__file__).parent / "fixtures" / "check.txt").read_text(encoding="utf-8").split("===\n")
@@ -173,3 +173,13 @@ def test_trees_made_by_hand_are_reported_without_a_place() -> None:
         "error[E203]: there are 28 blocks, not 99",
     ]
     assert Range(Percent(1), 3) != Range(1, 3)
+
+
+def test_a_name_bound_to_itself_is_told_so() -> None:
+    for text in ("let a = a\ncache all in a\n", "let a = blocks 2 and a\ncache all in a\n"):
+        (found,) = check(parse(text))
+        assert (found.code, found.message) == ("E206", "`a` is bound to itself")
+
+
+def test_of_a_name_that_is_taken_nothing_else_is_said() -> None:
+    assert [found.code for found in diagnose("let ffn = blocks 1\ncache all every 2 steps\n")] == ["E208"]

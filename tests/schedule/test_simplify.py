@@ -18,7 +18,8 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.language import Action, Let, Name, Program, Rule, format, parse
 from ecad_dsl.models import ModelSpec, load_spec
 from ecad_dsl.schedule import CompileError, Schedule, compile, lint, load
-from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE
+from ecad_dsl.schedule.recompile import Recompiler
+from ecad_dsl.schedule.rewrites import JUDGED, PORTABLE, without
 from ecad_dsl.schedule.simplify import known_schedule, rewrite, simplify
 from tests.strategies import programs_for
 
@@ -154,10 +155,12 @@ def test_rules_that_stay_keep_their_comments(spec: ModelSpec, data: st.DataObjec
         for index, statement in enumerate(program.statements)
     )
     simple = simplify(replace(program, statements=noted), spec, steps, effort=0)
+    opening = set(noted[0].above)
     for statement in simple.statements:
-        origin = next((old for old in noted if old == statement and old.beside == statement.beside), None)
-        assert origin is None or set(origin.above) <= set(statement.above)
-        assert statement.beside is not None
+        if isinstance(statement, Let | Rule):
+            origin = next((old for old in noted if old == statement and old.beside == statement.beside), None)
+            assert origin is None or set(origin.above) <= set(statement.above) | opening
+            assert statement.beside is not None
 
 
 # What is to be expected.
@@ -188,7 +191,29 @@ def test_comments_of_rules_go_only_where_the_search_replaces_them() -> None:
     assert "# late" in format(kept)
     long = "# opens the file\nreuse all at steps 1, 2  # a\nreuse all at steps 4, 5  # b\nreuse all at steps 7, 8 # c\n"
     text = format(simplify(parse(long + "reuse all at steps 10, 11"), "pixart-alpha", 12))
-    assert text == "# opens the file\ncache all every 3 steps\n"
+    assert text == "# opens the file\nmodel pixart-alpha\nsteps 12\ncache all every 3 steps\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cache ffn in blocks 0-27 every 2 steps", "model pixart-alpha\nsteps 20\ncache ffn every 2 steps\n"),
+        ("cache ffn in all blocks every 2 steps", "cache ffn every 2 steps\n"),  # says the same everywhere
+        ("cache ffn every 2 steps", "cache ffn every 2 steps\n"),
+        (
+            "# slow\nmodel pixart-alpha\nmeta a 1\nreuse ffn to step 19",
+            "# slow\nmodel pixart-alpha\nsteps 20\nmeta a 1\nreuse ffn\n",
+        ),
+        ("# slow\n\nsteps 20\nreuse ffn in last 28 blocks", "# slow\n\nmodel pixart-alpha\nsteps 20\nreuse ffn\n"),
+    ],
+)
+def test_what_is_shorter_on_one_model_alone_names_it(text: str, expected: str) -> None:
+    assert format(simplify(parse(text), "pixart-alpha", 20, effort=0)) == expected
+
+
+def test_a_spec_without_a_name_of_its_own_is_not_named() -> None:
+    small = load_spec("pixart-alpha").resized({"blocks": 4})
+    assert format(simplify(parse("reuse ffn in blocks 0-3"), small, 20, effort=0)) == "steps 20\nreuse ffn\n"
 
 
 def test_progress_is_told_during_the_search() -> None:
@@ -219,3 +244,18 @@ def test_the_input_is_left_as_it_was() -> None:
     assert all(isinstance(statement, Let | Rule) for statement in program.statements)
     assert Name("deep") in (program.rules[0].blocks or ())
     assert program.rules[0].action is Action.REUSE
+
+
+@given(data=st.data())
+@settings(max_examples=30)
+def test_variants_of_a_program_are_compiled_like_any_other(data: st.DataObject) -> None:
+    recompile = Recompiler(SMALL_PIXART, 5)
+    program = data.draw(programs_for(SMALL_PIXART, 5))
+    for index in range(len(program.statements)):
+        for variant in (program, without(program, index)):
+            try:
+                expected = compile(variant, SMALL_PIXART, 5)
+            except CompileError:
+                assert recompile(variant) is None
+            else:
+                assert recompile(variant) == expected
