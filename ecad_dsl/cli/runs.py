@@ -30,7 +30,7 @@ def list_(
     if not found:
         raise EcadError(f"there is no run below {folder}; start one with: ecad evolve --run FOLDER")
     runs = [(path.parent, *_read(path.parent)) for path in found]
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "run": str(run),
             "model": settings.get("problem model"),
