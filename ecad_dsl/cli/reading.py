@@ -239,7 +239,9 @@ def _print_cells(cells: Diff, macs: list[int] | None) -> None:
 
 def retarget(
     file: File,
-    to: Annotated[str, typer.Option("--to", help="Model to rewrite it for: a name, or the .toml file of a spec.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="Model to rewrite it for: a name, or the .toml file of a spec.")
+    ] = None,
     to_steps: Annotated[int | None, typer.Option("--to-steps", min=1, help="Steps to rewrite it for.")] = None,
     model: ModelOption = None,
     steps: StepsOption = None,
@@ -254,11 +256,13 @@ def retarget(
     from ecad_dsl.schedule import format
     from ecad_dsl.schedule.retarget import retarget as rewrite
 
+    if to is None and to_steps is None:
+        raise EcadError("say what to rewrite it for: --to MODEL, --to-steps N, or both")
     program = read(file)
     source = model or program.model
     if source is None:
         raise EcadError(f"{file} does not say for which model it was written; say it: --model MODEL")
-    result, notes = rewrite(program, load_spec(source), load_spec(to), steps, to_steps)
+    result, notes = rewrite(program, load_spec(source), load_spec(to or source), steps, to_steps)
     for note in notes:
         echo_err(f"{program.source.filename if program.source else file}:{note.line}: {note.text}")
     if output is None or str(output) == "-":

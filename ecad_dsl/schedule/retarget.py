@@ -206,7 +206,7 @@ class _Rewriter:
         before, after = self._before.steps(rule.steps), self._after.steps(steps)
         if not after or not _comes_round(every, before) or _comes_round(every, after):
             return every
-        offset = after[-1] - after[0]
+        offset = (after[-1] - after[0]) % every.period
         self._note(f"the offset {every.offset} becomes {offset}, to come round within the steps that there are")
         return replace(every, offset=offset)
 

@@ -83,6 +83,10 @@ def test_retarget_prints_the_program_and_tells_apart_what_is_lost(ecad, write) -
 def test_retarget_writes_a_file_that_checks(ecad, write, tmp_path: Path) -> None:
     target = tmp_path / "flux.ecad"
     assert ecad("retarget", write(A), "--to", "flux.1-dev", "-o", target)[:2] == (0, "")
+    code, out, _ = ecad("retarget", write(A), "--to-steps", "50")
+    assert code == 0
+    assert "model pixart-alpha" in out
+    assert "steps 50" in out
     assert parse(target.read_text()).model == "flux.1-dev"
     assert ecad("check", target)[0] == 0
 
@@ -133,6 +137,7 @@ WRONG = [
     (("diff", "{a}", "{fifty}"), "a.ecad --to pixart-alpha --to-steps 50"),
     (("diff", "{a}", "{a}", "-o", "map.bmp"), "written as .png or .svg"),
     (("diff", "-", "-"), "one of the two, not both"),
+    (("retarget", "{a}"), "say what to rewrite it for"),
     (("retarget", "{a}", "--to", "nonsense"), "unknown model 'nonsense'"),
     (("retarget", "{bad}", "--to", "flux.1-dev"), "PixArt-alpha has no block 30"),
     (("retarget", "{portable}", "--to", "flux.1-dev"), "say it: --model MODEL"),

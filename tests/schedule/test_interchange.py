@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -464,7 +465,8 @@ def is_refused_or_read(read: Callable[[Path], Schedule], path: Path, data: bytes
         assert read(path).steps
 
 
-fuzz = settings(repeated, max_examples=100)
+# As tests/language/test_fuzz.py, whose variable says how many inputs to try; each is a file here, so a tenth of them.
+fuzz = settings(repeated, max_examples=max(100, int(os.environ.get("ECAD_FUZZ", "0")) // 10))
 
 
 @fuzz

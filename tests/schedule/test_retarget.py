@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecad_dsl import schedules
 from ecad_dsl.errors import EcadError
 from ecad_dsl.language import Diagnostic, Program, format
 from ecad_dsl.language.tree import Model, Steps
@@ -247,3 +248,12 @@ def test_programs_that_cannot_be_rewritten_say_why() -> None:
         retarget(parse("model pixart-alpha\ncache all in blocks 20-30"), PIXART, FLUX)
     with pytest.raises(CompileError, match="are too many"):
         retarget(parse("cache all"), PIXART, FLUX, 20, 20_000)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 13, 30, 50])
+def test_the_papers_schedules_have_no_mistakes_at_other_steps(steps: int) -> None:
+    for name in ("pixart-alpha-256-fast", "pixart-sigma-256-fast", "flux-256-fast"):
+        program = schedules.load(name)
+        assert program.model is not None
+        result, _ = retarget(program, program.model, program.model, to_steps=steps)
+        assert not [found for found in check(result) if found.is_error]
