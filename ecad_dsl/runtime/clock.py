@@ -117,6 +117,10 @@ class SchedulerClock(Clock):
         raise EcadError("the pipeline's scheduler begins the generations; restart() is for a transformer without one")
 
 
+TIMESTEPS = ("timestep", "timesteps", "t")
+"""What diffusers' transformers call their timestep: most of them, HiDream's, Z-Image's."""
+
+
 class TimestepClock(Clock):
     """Follows a caller's own loop by the transformer's ``timestep`` argument, or by ``next_step``.
 
@@ -129,6 +133,7 @@ class TimestepClock(Clock):
         super().__init__(executor)
         self._steps = steps
         self._signature = inspect.signature(executor.transformer.forward)
+        self._argument = next((name for name in TIMESTEPS if name in self._signature.parameters), TIMESTEPS[0])
         self._explicit = False
         self._forget()
 
@@ -182,9 +187,9 @@ class TimestepClock(Clock):
             )
 
     def _read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
-        timestep = kwargs.get("timestep")
+        timestep = kwargs.get(self._argument)
         if timestep is None and args:
-            timestep = self._signature.bind_partial(*args).arguments.get("timestep")
+            timestep = self._signature.bind_partial(*args).arguments.get(self._argument)
         if timestep is None:
             raise EcadError("the transformer was called without a timestep; call run.next_step() after each step")
         # The largest, since video models give tokens that are not denoised the timestep 0.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect as signatures
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,33 +43,11 @@ def denoise(architecture: Architecture, transformer: nn.Module, next_step: Calla
     return predictions
 
 
-class Steps:
-    """The least that a pipeline's scheduler is."""
-
-    def __init__(self) -> None:
-        self.timesteps = range(STEPS)
-
-    def set_timesteps(self) -> None:
-        pass
-
-    def step(self) -> None:
-        pass
-
-
 @contextmanager
 def under(transformer: nn.Module, schedule: Schedule) -> Iterator[Callable[[], Any]]:
-    """The transformer under a schedule; gives what ends a step.
-
-    A bare transformer is watched by its argument ``timestep``; one that has another name for it needs a scheduler.
-    """
-    if "timestep" in signatures.signature(transformer.forward).parameters:
-        with apply(transformer, schedule) as run:
-            yield run.next_step
-    else:
-        scheduler = Steps()
-        with apply(SimpleNamespace(transformer=transformer, scheduler=scheduler), schedule):
-            scheduler.set_timesteps()
-            yield scheduler.step
+    """The transformer under a schedule; gives what ends a step."""
+    with apply(transformer, schedule) as run:
+        yield run.next_step
 
 
 def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
