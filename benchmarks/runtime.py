@@ -18,7 +18,7 @@ import torch
 
 from ecad_dsl import schedules
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.bench import ALL_RECOMPUTE, bench, machine, random_transformer, scaled
+from ecad_dsl.quality.bench import ALL_RECOMPUTE, bench, compile_blocks, machine, random_transformer, scaled
 from ecad_dsl.schedule import Schedule, compile
 from ecad_dsl.schedule.retarget import retarget
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--heads", type=int, help=f"{HEADS} if not given")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="compile the blocks with torch.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--out", type=Path, default=Path("runtime.json"))
@@ -55,6 +56,8 @@ def measure(model: str, arguments: argparse.Namespace) -> dict[str, Any]:
     spec = scaled(load_spec(model), arguments.blocks, arguments.heads or HEADS[model])
     torch.manual_seed(0)
     transformer = random_transformer(spec, torch.device(arguments.device), getattr(torch, arguments.dtype))
+    if arguments.compile:
+        compile_blocks(transformer, spec)
     released: dict[str, Schedule] = {}
     for name in PROGRAMS[model]:
         program = schedules.load(name)

@@ -67,6 +67,7 @@ def bench(
     heads: Annotated[int | None, typer.Option(min=1, help="A narrower model, of so many attention heads.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; cuda if there is one.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Default: bfloat16 on cuda, float32 elsewhere.")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the blocks with torch.compile.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of paired timing.")] = 5,
     output: Annotated[Path | None, typer.Option("--out", help="Also write the figures as JSON.")] = None,
     json: JsonOption = False,
@@ -79,7 +80,7 @@ def bench(
     """
     from ecad_dsl.files import write_text
     from ecad_dsl.models import load_spec
-    from ecad_dsl.quality.bench import ALL_RECOMPUTE, NONE, machine, scaled, weight_bytes
+    from ecad_dsl.quality.bench import ALL_RECOMPUTE, NONE, compile_blocks, machine, scaled, weight_bytes
     from ecad_dsl.schedule.cost import cost_table
 
     opened = [open_schedule(file) for file in files]
@@ -94,6 +95,8 @@ def bench(
     cost_table(target, height, width)  # refuses a size that the model cannot make
     place = _device(device)
     transformer = _transformer(target, place, dtype, full_size=target == spec)
+    if compile:
+        compile_blocks(transformer, target)
     result = _measured(transformer, schedules, height, width, batch, rounds)
     weight = next(transformer.parameters())
     report: dict[str, Any] = {
@@ -105,6 +108,7 @@ def bench(
         "width": width or spec.inputs["width"],
         "batch": batch,
         "dtype": str(weight.dtype).removeprefix("torch."),
+        "compiled": compile,
         "rounds": rounds,
         **machine(place),
         "schedules": result.to_dict("records"),

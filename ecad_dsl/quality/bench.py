@@ -88,6 +88,13 @@ def bench(
     return _table(rows, pairs, peaks, (height, width, batch))
 
 
+def compile_blocks(transformer: nn.Module, spec: ModelSpec) -> None:
+    """Let ``torch.compile`` take the blocks one by one, as a schedule needs them."""
+    for stack in spec.stacks:
+        for block in getattr(transformer, stack.path):
+            block.compile()
+
+
 def _inputs(transformer: Any, spec: ModelSpec, height: int, width: int, batch: int) -> dict[str, Any]:
     """Arguments of a forward pass, where the weights are and of their type."""
     weight = next(transformer.parameters())
