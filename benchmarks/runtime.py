@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 
 from ecad_dsl import schedules
-from ecad_dsl.models import load_spec
+from ecad_dsl.models import Stack, load_spec
 from ecad_dsl.quality.bench import ALL_RECOMPUTE, bench, compile_blocks, machine, random_transformer, scaled
 from ecad_dsl.schedule import Schedule, compile
 from ecad_dsl.schedule.retarget import retarget
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--heads", type=int, help=f"{HEADS} if not given")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-skipping", action="store_true", help="run the norms and feeders of reused components too")
     parser.add_argument("--compile", action="store_true", help="compile the blocks with torch.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
@@ -54,6 +56,8 @@ def main() -> None:
 def measure(model: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The table of one model, printed as it is known."""
     spec = scaled(load_spec(model), arguments.blocks, arguments.heads or HEADS[model])
+    if arguments.no_skipping:
+        spec = replace(spec, stacks=tuple(map(_alone, spec.stacks)))
     torch.manual_seed(0)
     transformer = random_transformer(spec, torch.device(arguments.device), getattr(torch, arguments.dtype))
     if arguments.compile:
@@ -68,6 +72,11 @@ def measure(model: str, arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"\n{model}, {spec.blocks} blocks, width {width}")
     describe(table.set_index("name"))
     return {"blocks": spec.blocks, "width": width, "schedules": table.to_dict("records")}
+
+
+def _alone(stack: Stack) -> Stack:
+    """The stack, with nothing said of what else need not run where a component is reused."""
+    return replace(stack, components=tuple(replace(c, norms=(), feeds=None) for c in stack.components))
 
 
 def describe(table: pd.DataFrame) -> None:

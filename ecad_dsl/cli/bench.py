@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from ecad_dsl.cli.console import (
+    Dtype,
     JsonOption,
     ScheduleFiles,
     StepsOption,
@@ -44,14 +44,6 @@ def register(app: typer.Typer) -> None:
 _MASKS_OF_ANOTHER_SIZE = (
     "`ecad decompile` makes a program of masks, and `ecad retarget` rewrites that for another model"
 )
-
-
-class Dtype(StrEnum):
-    """Types of weights and activations."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 def bench(
@@ -172,7 +164,7 @@ def _transformer(target: ModelSpec, device: torch.device, dtype: Dtype | None, f
 
     from ecad_dsl.quality.bench import random_transformer
 
-    dtype = dtype or (Dtype.BFLOAT16 if device.type == "cuda" else Dtype.FLOAT32)
+    dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
     torch_dtype: torch.dtype = getattr(torch, dtype)
     if target.name != "reference" or not full_size:
         return random_transformer(target, device, torch_dtype)

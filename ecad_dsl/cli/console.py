@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,6 +43,8 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that measure side by side; they find the same. Default: one for each CPU."),
 ]
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Types of weights and activations."""
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=1_000_000, help="Another seed: other prompts and noise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

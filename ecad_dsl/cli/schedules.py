@@ -7,13 +7,14 @@ import sys
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecad_dsl.cli.console import (
     FINDINGS,
     WRONG_USE,
+    Dtype,
     File,
     Files,
     JsonOption,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic
 
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
