@@ -145,16 +145,13 @@ def _lark() -> Any:
 
 
 def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
-    """The first mistakes of a statement, and those that show in the later clauses of a rule."""
+    """The first mistakes of a statement, and those that show once they are put right, or in later clauses of a rule."""
     found = [_with_sure_fix(mistake, line, above) for mistake in first]
-    while line.first_word in _ACTIONS and len(found) <= MAX_MISTAKES:
-        place = found[-1].span
-        clause = _CLAUSE.search(line.text, place.stop - line.start) if place is not None else None
-        if clause is None:
+    while len(found) <= MAX_MISTAKES:
+        rest = _put_right(found[-1], line) or _later_clause(found[-1], line)
+        if rest is None:
             break
-        # The clause alone, as of a rule that is right up to there; its offsets still lead into the source.
-        lead = f"{tree.Action.CACHE.value} all "
-        line = Logical([Line(line.start + clause.start() - len(lead), lead + line.text[clause.start() :], None)])
+        line = rest
         try:
             _statement(line, source)
         except MistakeError as mistake:
@@ -162,6 +159,27 @@ def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None,
         else:
             break
     return found
+
+
+def _put_right(mistake: Diagnostic, line: Logical) -> Logical | None:
+    """The statement with the mistake's fix in place; what follows the fix keeps its offsets into the source."""
+    fix = mistake.fix
+    if fix is None or mistake.code == "E112":
+        return None
+    start, stop = fix.span.start - line.start, fix.span.stop - line.start
+    longer = len(fix.text) - (stop - start)
+    return Logical([Line(line.start - longer, line.text[:start] + fix.text + line.text[stop:], None)])
+
+
+def _later_clause(mistake: Diagnostic, line: Logical) -> Logical | None:
+    """The next clause alone, as of a rule that is right up to there; its offsets still lead into the source."""
+    if mistake.span is None or line.first_word not in _ACTIONS:
+        return None
+    clause = _CLAUSE.search(line.text, mistake.span.stop - line.start)
+    if clause is None:
+        return None
+    lead = f"{tree.Action.CACHE.value} all "
+    return Logical([Line(line.start + clause.start() - len(lead), lead + line.text[clause.start() :], None)])
 
 
 def _with_sure_fix(mistake: Diagnostic, line: Logical, above: Logical | None) -> Diagnostic:
