@@ -169,7 +169,7 @@ def test_a_damaged_text_never_ends_with_more_errors_and_keeps_its_comments(
         ("let deep = blcks 20\ncache ffn in deep\nlet more = deep\ncache fnn in more", ["E107", "E202"]),
         ("lte mixers = components self\ncache mixers\ncache all except mixers", ["E113"]),
         ("Let Late = last 3 steps\ncache ffn at late", ["E102", "E102"]),
-        ("cahce all evry 2 stps\nlte late = last 3 setps", ["E113", "E107", "E107", "E113", "E107"]),
+        ("cahce all evry 2 stps\nlte late = last 3 setps", ["E113", "E107", "E107", "E113", "E108"]),
         ("let unused = blocks 3\ncache self at 3", ["E107"]),
         ("cache ffn evry 2 steps in blocks 3-b at 5", ["E107", "E107", "E107"]),
         ("cache ffn in 3 from every step 3", ["E107", "E107"]),
