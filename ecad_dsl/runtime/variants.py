@@ -41,9 +41,9 @@ def first_token(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def sample(output: Any) -> Any:
     """For a component: of its output, copied. Of several (text beside picture) all but the first are empty."""
     if isinstance(output, Tensor):
-        return output[:, :1].clone()
+        return output.detach()[:, :1].clone()
     first, *rest = output
-    return (sample(first), *(part[:, :0].clone() for part in rest))
+    return (sample(first), *(part.detach()[:, :0].clone() for part in rest))
 
 
 class Slot:
