@@ -83,9 +83,9 @@ def apply(
 
     Raises:
         EcadError: the schedule does not fit the model; the steps are unknown; the transformer is already under a
-            schedule, or compiled as a whole; the scheduler takes several transformer calls a step. While the context lasts: the pipeline
-            takes another number of steps than the schedule has, or a component is called in a way that cannot
-            be cached. The text of a program may be wrong in itself (a ScheduleSyntaxError).
+            schedule, or compiled as a whole; the scheduler takes several transformer calls a step. While the context
+            lasts: the pipeline takes another number of steps than the schedule has, or a component is called in a
+            way that cannot be cached. The text of a program may be wrong in itself (a ScheduleSyntaxError).
     """
     transformer = find_transformer(pipe_or_transformer)
     check_compiled(transformer)
