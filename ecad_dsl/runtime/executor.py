@@ -49,6 +49,8 @@ class Executor:
         """Shape of the input of this transformer call."""
         self._compiled: dict[nn.Module, CompiledBlock] = {}
         _check_blocks(transformer, spec)
+        if any(_is_wrapped(block) for stack in spec.stacks for block in getattr(transformer, stack.path)):
+            raise _compiled_wrongly("a block of this transformer is", spec)
         self._blocks = [
             (block, _cells(self, stack, index, block))
             for stack in spec.stacks
@@ -72,6 +74,8 @@ class Executor:
         """
         check_compiled(self.transformer, self.spec)
         for block, cells in self._blocks:
+            if _is_wrapped(block):
+                raise _compiled_wrongly("a block of this transformer is", self.spec)
             if (compiled := self._compiled.pop(block, None)) is not None:
                 compiled.detach()
             for cell in cells:
@@ -98,6 +102,7 @@ class Executor:
         self.step, self.call = 0, -1
         for cell in self._cells:
             cell.outputs.clear()
+            cell.sample = None
         self.attach()
 
     def advance(self) -> None:
@@ -162,7 +167,7 @@ class Cell:
 
     def _follow_replacement(self) -> None:
         """Somebody may have registered another module in place of the component, perhaps one around it (LoRA does)."""
-        registered = self.parent._modules[self.name]
+        registered = self.parent._modules.get(self.name)
         if registered is None or registered is self.module:
             return
         for module in registered.modules():
@@ -317,11 +322,19 @@ def _under_schedule() -> EcadError:
 
 def check_compiled(transformer: nn.Module, spec: ModelSpec | None = None) -> None:
     """Raises an EcadError if the transformer is compiled as a whole."""
-    if transformer._compiled_call_impl is None and not hasattr(transformer, "_orig_mod"):
-        return
+    if transformer._compiled_call_impl is not None or _is_wrapped(transformer):
+        raise _compiled_wrongly("this transformer is", spec)
+
+
+def _is_wrapped(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` was given the module or its ``forward``: neither shows it what a step leaves out."""
+    return hasattr(module, "_orig_mod") or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
+
+
+def _compiled_wrongly(what: str, spec: ModelSpec | None) -> EcadError:
     path = spec.stacks[0].path if spec else "transformer_blocks"
-    raise EcadError(
-        "this transformer is compiled as a whole, which fixes what it computes; compile its blocks one by one instead"
+    return EcadError(
+        f"{what} compiled in a way that fixes what it computes; compile its blocks one by one and in place instead"
         f" (for block in transformer.{path}: block.compile()), and it runs under a schedule"
     )
 

@@ -146,3 +146,17 @@ def test_a_transformer_that_is_compiled_as_a_whole_is_refused(way: str, pipe: An
         pipe.transformer = torch.compile(pipe.transformer)
     with pytest.raises(EcadError, match=r"block\.compile\(\)"), apply(pipe, schedule):
         pass
+
+
+@pytest.mark.parametrize("what", ["block", "block.forward", "transformer.forward"])
+def test_what_is_compiled_other_than_in_place_is_refused_rather_than_passed_by(what: str) -> None:
+    transformer = pixart_transformer()
+    schedule = oracle.reuse_schedule(inspect(transformer), 3)
+    blocks = transformer.transformer_blocks
+    if what == "block":
+        blocks[1] = torch.compile(blocks[1])
+    else:
+        module = blocks[1] if what == "block.forward" else transformer
+        module.forward = torch.compile(module.forward)
+    with pytest.raises(EcadError, match=r"block\.compile\(\)"), apply(transformer, schedule):
+        pass
