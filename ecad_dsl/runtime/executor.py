@@ -160,7 +160,9 @@ class Cell:
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
 
     def attach(self) -> None:
-        if self.parent.__dict__.get(self.name, self.route) is not self.route:
+        shadow = self.parent.__dict__.get(self.name)
+        # A copy of a transformer under a schedule has the plain module there.
+        if isinstance(shadow, Route) and shadow is not self.route:
             raise _under_schedule()
         self._follow_replacement()
         self.parent.__dict__[self.name] = self.route
@@ -183,7 +185,9 @@ class Cell:
             del self.parent.__dict__[self.name]
 
     def keep(self, output: Any) -> None:
-        """For the same transformer call of later steps."""
+        """For the same transformer call of later steps. What older steps kept for further calls is out of date."""
+        if self.executor.call == 0:
+            self.outputs.clear()
         self.outputs[self.executor.call] = (self.executor.shape, output)
 
     def kept(self, op: int) -> Any:

@@ -231,6 +231,8 @@ def test_a_copy_is_not_under_the_schedule() -> None:
         assert torch.equal(oracle.denoise_pixart(twin, 3), plain)
         assert not torch.equal(oracle.denoise_pixart(transformer, 3), plain)
     assert twin.transformer_blocks[0].attn1 is twin.transformer_blocks[0]._modules["attn1"]
+    with apply(twin, oracle.reuse_schedule(inspect(twin), 3)):
+        assert not torch.equal(oracle.denoise_pixart(twin, 3), plain)
 
 
 def test_schedulers_keep_their_signatures_and_copies_are_plain(pipe: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.runtime import Run, apply, inspect
+from ecad_dsl.schedule import Schedule
 from tests.runtime import oracle
 from tests.runtime.tiny import pixart_transformer
 
@@ -102,6 +103,20 @@ def test_another_batch_is_fine_where_everything_is_recomputed() -> None:
     with apply(TRANSFORMER, oracle.full_schedule(SPEC, 2)):
         call(torch.tensor([9, 9]), batch=2)
         call(torch.tensor([8]))
+
+
+def test_a_call_that_the_last_recompute_did_not_make_is_refused_though_an_older_one_did() -> None:
+    transformer = pixart_transformer()
+    full = (1 << inspect(transformer).cells) - 1
+    inputs = torch.zeros(1, 4, 8, 8), torch.zeros(1, 6, 8), torch.zeros(1)
+    with torch.no_grad(), apply(transformer, Schedule(inspect(transformer), (full, 0, full, 0))) as run:
+        for calls in (2, 1, 1):
+            for _ in range(calls):
+                transformer(*inputs)
+            run.next_step()
+        transformer(*inputs)
+        with pytest.raises(EcadError, match="fewer"):
+            transformer(*inputs)
 
 
 def test_restart_forgets_a_generation_cut_short() -> None:
