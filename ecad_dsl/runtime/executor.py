@@ -18,6 +18,7 @@ from torch import nn
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec, Stack
+from ecad_dsl.models.meta import submodule
 from ecad_dsl.runtime.inspect import block_counts
 from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock, first_token, sample
 from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, plan
@@ -311,11 +312,8 @@ def _cells(executor: Executor, stack: Stack, index: int, block: nn.Module) -> li
 
 def _parent(block: nn.Module, path: str) -> tuple[nn.Module | None, str]:
     """The module that has what the path leads to as an attribute, None if there is none; and the attribute."""
-    *way, name = path.split(".")
-    parent: nn.Module | None = block
-    for attribute in way:
-        parent = getattr(parent, attribute, None)
-    return parent, name
+    way, _, name = path.rpartition(".")
+    return submodule(block, way) if way else block, name
 
 
 def _under_schedule() -> EcadError:
