@@ -5,6 +5,9 @@ import torch
 from hypothesis import settings
 
 from ecad_dsl.reference.pipeline import ReferencePipeline, load_reference
+from tests.tiny_pipelines import tiny_folders
+
+__all__ = ["tiny_folders"]
 
 # A law does not depend on how busy the machine is.
 settings.register_profile("ecad", deadline=None)
