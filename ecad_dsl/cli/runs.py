@@ -86,7 +86,7 @@ def show(
         f"Front ({quality} on the calibration prompts)",
         ("key", "GMACs", quality, "rules", "generation", "made by"),
         [
-            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{getattr(e, quality):.3f}", str(len(e.program.splitlines())),
+            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{e.objectives[quality]:.3f}", str(len(e.program.splitlines())),
              str(e.generation), e.edit)
             for e in front
         ],
@@ -106,7 +106,7 @@ def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: boo
         return
     for ancestor in story:
         evaluation = ancestor.evaluation
-        value = getattr(evaluation, quality)
+        value = evaluation.objectives.get(quality)
         measured = "failed" if evaluation.error else "" if value is None else f"{quality} {value:.3f}"
         crossed = f" with {ancestor.other.key[:8]}" if ancestor.other else ""
         echo(
@@ -126,7 +126,8 @@ def _read(run: Path) -> tuple[dict[str, Any], list[Evaluation]]:
 
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
-    return {**vars(evaluation), "parents": list(evaluation.parents)}
+    measured = {quantity: evaluation.objectives.get(quantity) for quantity in ("macs", "reward", "fidelity")}
+    return {**vars(evaluation), "parents": list(evaluation.parents), **measured}
 
 
 def _duration(seconds: float) -> str:

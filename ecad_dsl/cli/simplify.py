@@ -169,7 +169,8 @@ def _measure(quality: Quality, start: Schedule, prompts: int, seed: int) -> Meas
     problem = reference_problem(prompts, start.steps, seed)
     check_step_count(problem.sampler.pipe, start.steps)
     # Left to itself, a problem tells fidelity from fewer prompts than it has.
-    return problem.reward if quality == "reward" else replace(problem, first=prompts).fidelity
+    measure = problem.reward if quality == "reward" else replace(problem, first=prompts).fidelity
+    return lambda schedule: float(measure(schedule).mean())
 
 
 def _report(removal: Removal, quality: Quality) -> None:

@@ -64,9 +64,9 @@ def lineage(evaluations: Iterable[Evaluation], key: str) -> list[Ancestor]:
 def front(evaluations: Iterable[Evaluation], quality: str) -> list[Evaluation]:
     """Those that no other one beats in both quality (``reward`` or ``fidelity``) and MACs, the cheapest first."""
     kept: list[Evaluation] = []
-    measured = [evaluation for evaluation in evaluations if getattr(evaluation, quality) is not None]
-    for evaluation in sorted(measured, key=lambda e: (e.macs, -getattr(e, quality))):
-        if not kept or getattr(evaluation, quality) > getattr(kept[-1], quality):
+    measured = [evaluation for evaluation in evaluations if quality in evaluation.objectives]
+    for evaluation in sorted(measured, key=lambda e: (e.macs, -e.objectives[quality])):
+        if not kept or evaluation.objectives[quality] > kept[-1].objectives[quality]:
             kept.append(evaluation)
     return kept
 

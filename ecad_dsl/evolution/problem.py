@@ -12,14 +12,20 @@ from torch import Tensor
 
 from ecad_dsl.language.tree import Program
 from ecad_dsl.models import ModelSpec
+from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.measure import Sampler
+from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import psnr
 from ecad_dsl.runtime import inspect
 from ecad_dsl.schedule import Schedule, compile, cost
 
 
 class Problem(Protocol):
-    """Implement this to evolve schedules for a model of your own."""
+    """Implement this to evolve schedules for a model of your own.
+
+    ``reward`` and ``fidelity`` return one number for each prompt, [prompts], always in the same order; or their mean.
+    A problem that also has ``prompts``, a :class:`~ecad_dsl.quality.prompts.PromptSet`, has them kept in the run.
+    """
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -32,12 +38,12 @@ class Problem(Protocol):
         """Whatever the rewards depend on; a run is resumed only with the same."""
         ...
 
-    def fidelity(self, schedule: Schedule) -> float:
+    def fidelity(self, schedule: Schedule) -> float | Array:
         """How close the pictures come to those without a cache, more is better. May raise, like ``reward``."""
         ...
 
-    def reward(self, schedule: Schedule) -> float:
-        """Mean reward, more is better. May raise: the candidate is then recorded as failed."""
+    def reward(self, schedule: Schedule) -> float | Array:
+        """The pictures' reward, more is better. May raise: the candidate is then recorded as failed."""
         ...
 
     def macs(self, schedule: Schedule) -> int:
@@ -71,6 +77,10 @@ class PipelineProblem:
             "asked": hashlib.sha256(asked.encode()).hexdigest(),
         }
 
+    @property
+    def prompts(self) -> PromptSet:
+        return self.sampler.prompts
+
     @cached_property
     def _first(self) -> Sampler:
         return replace(self.sampler, prompts=self.sampler.prompts[: self.first])
@@ -79,11 +89,11 @@ class PipelineProblem:
     def _uncached(self) -> Tensor:
         return self._first.pictures(compile(Program(()), self.spec, self.steps))
 
-    def fidelity(self, schedule: Schedule) -> float:
-        return float(psnr(self._first.pictures(schedule), self._uncached).mean())
+    def fidelity(self, schedule: Schedule) -> Array:
+        return psnr(self._first.pictures(schedule), self._uncached).double().numpy()
 
-    def reward(self, schedule: Schedule) -> float:
-        return float(self.sampler.rewards(schedule).mean())
+    def reward(self, schedule: Schedule) -> Array:
+        return self.sampler.rewards(schedule)
 
     def macs(self, schedule: Schedule) -> int:
         return cost(schedule).macs

@@ -26,12 +26,15 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
+from ecad_dsl.evolution.hypervolume import Frame
 from ecad_dsl.evolution.initial import first_population
+from ecad_dsl.evolution.measuring import Measuring
 from ecad_dsl.evolution.mutation import MUTATIONS, Random
 from ecad_dsl.evolution.problem import Problem
-from ecad_dsl.evolution.store import Evaluation, RunStore
+from ecad_dsl.evolution.store import Evaluation, Generation, RunStore
 from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
+from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.schedule import Schedule, cost, format
 from ecad_dsl.workers import Workers
 
@@ -134,13 +137,15 @@ def evolve(
         raise EcadError(f"evolution needs at least one worker, not {workers}")
     with RunStore(Path(run)) as store, Workers(problem, workers) as pool:
         store.keep_settings(settings)
-        yield from _search(problem, space, store, pool, settings)
+        prompts = getattr(problem, "prompts", None)
+        if isinstance(prompts, PromptSet):
+            store.keep_prompts(prompts)
+        yield from _search(space, store, Measuring(problem, store, pool), settings)
 
 
-def _search(
-    problem: Problem, space: Space, store: RunStore, pool: Workers, settings: dict[str, Any]
-) -> Iterator[Progress]:
+def _search(space: Space, store: RunStore, measuring: Measuring, settings: dict[str, Any]) -> Iterator[Progress]:
     algorithm = _nsga2(space, settings["population"], settings["seed"])
+    frame: Frame | None = None
     front: tuple[Candidate, ...] = ()
     found: dict[str, Candidate] = {}
     evaluated = remembered = failed = 0
@@ -149,17 +154,14 @@ def _search(
         if asked is None:  # no child that is new could be found
             break
         genomes: list[Genome] = [individual.X[0] for individual in asked]
-        known = [store.find(genome.key) for genome in genomes]
-        begun = [
-            evaluation or _unmeasured(problem, genome, generation)
-            for evaluation, genome in zip(known, genomes, strict=True)
-        ]
-        schedules = [genome.schedule for genome in genomes]
-        evaluations = _measured(begun, schedules, settings["objective"], store, pool)
-        for individual, genome, before, evaluation in zip(asked, genomes, known, evaluations, strict=True):
-            remembered += before is not None
+        begun = [measuring.begun(genome, generation) for genome in genomes]
+        evaluations = measuring.measured(begun, [genome.schedule for genome in genomes], settings["objective"])
+        asked_for = []
+        for individual, genome, evaluation in zip(asked, genomes, evaluations, strict=True):
+            asked_for.append(evaluation)
             evaluated += 1
-            quality = getattr(evaluation, settings["objective"])
+            remembered += evaluation.generation < generation
+            quality = evaluation.objectives.get(settings["objective"])
             failed += quality is None
             individual.set("F", np.array([FAILED if quality is None else -quality, evaluation.macs], dtype=float))
             if quality is not None:
@@ -167,13 +169,15 @@ def _search(
                 front = _with_candidate(front, candidate)
             yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
         algorithm.tell(infills=asked)
+        frame = frame or Frame.of([_minimised(c) for c in found.values()])
+        store.put_generation(_generation(generation, asked_for, front, frame))
         write_front(store.path.parent / "front", front)
     if settings["objective"] == "fidelity":
         chosen = _promising(tuple(found.values()), space) or front  # nothing bred: those written by hand
         front = ()
         schedules = [candidate.schedule for candidate in chosen]
         begun = [before for schedule in schedules if (before := store.find(schedule.key))]
-        rewarded = _measured(begun, schedules, "reward", store, pool)
+        rewarded = measuring.measured(begun, schedules, "reward")
         for count, (candidate, evaluation) in enumerate(zip(chosen, rewarded, strict=True), start=1):
             if evaluation.reward is None:
                 failed += 1
@@ -184,6 +188,22 @@ def _search(
                 front, count, len(chosen),
             )  # fmt: skip
         write_front(store.path.parent / "front", front)
+
+
+def _generation(number: int, asked: Sequence[Evaluation], front: tuple[Candidate, ...], frame: Frame) -> Generation:
+    return Generation(
+        number,
+        evaluated=len(asked),
+        remembered=sum(evaluation.generation < number for evaluation in asked),
+        failed=sum(evaluation.error is not None for evaluation in asked),
+        hypervolume=frame.hypervolume([_minimised(c) for c in front]),
+        seconds=sum(evaluation.seconds for evaluation in asked if evaluation.generation == number),
+        front=tuple(candidate.schedule.key for candidate in front),
+    )
+
+
+def _minimised(candidate: Candidate) -> tuple[float, float]:
+    return -candidate.quality, float(candidate.macs)
 
 
 def _promising(found: tuple[Candidate, ...], space: Space) -> tuple[Candidate, ...]:
@@ -207,39 +227,6 @@ def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
     )
     algorithm.setup(PymooProblem(n_var=1, n_obj=2), seed=seed, termination=("n_gen", math.inf), verbose=False)
     return algorithm
-
-
-def _unmeasured(problem: Problem, genome: Genome, generation: int) -> Evaluation:
-    return Evaluation(
-        key=genome.key,
-        generation=generation,
-        program=format(Program(genome.rules)),
-        edit=genome.origin.edit,
-        parents=genome.origin.parents,
-        macs=problem.macs(genome.schedule),
-        fidelity=None,
-        reward=None,
-        error=None,
-        seconds=0.0,
-    )
-
-
-def _measured(
-    begun: Sequence[Evaluation], schedules: Sequence[Schedule], quality: Objective, store: RunStore, pool: Workers
-) -> Iterator[Evaluation]:
-    """Each evaluation with this quality measured, in their order; stored as soon as there is one."""
-    done = {i: e for i, e in enumerate(begun) if getattr(e, quality) is not None or e.error is not None}
-    outcomes = pool.map(quality, {i: schedule for i, schedule in enumerate(schedules) if i not in done})
-    for index in range(len(begun)):
-        while index not in done:
-            which, outcome = next(outcomes)
-            value, error = outcome.value, outcome.error
-            if error is None and not math.isfinite(value):
-                value, error = None, f"measured was {value}"
-            seconds = begun[which].seconds + outcome.seconds
-            done[which] = replace(begun[which], **{quality: value}, error=error, seconds=seconds)
-            store.put(done[which])
-        yield done[index]
 
 
 def _candidate(genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:

@@ -1,4 +1,4 @@
-"""The run store: one SQLite file that remembers settings and every evaluation of a run.
+"""The run store: one SQLite file that remembers settings, prompts and every measurement of a run.
 
 Each evaluation is one transaction, so that killing the process loses at most the one in flight. A run is resumed by
 going through the same seeded search again: evaluations that the store knows are answered at once, so the resumed run
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,46 +20,115 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.quality.prompts import PromptSet
 
 _APPLICATION = 0x65636164
 """Marks a SQLite file as a run store ("ecad")."""
 
+_FORMAT = 2
+"""Of the tables below."""
+
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_FORMAT};
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS evaluations (
+CREATE TABLE IF NOT EXISTS candidates (
     key TEXT PRIMARY KEY,
     generation INTEGER NOT NULL,
     program TEXT NOT NULL,
     edit TEXT NOT NULL,
     parents TEXT NOT NULL,
-    macs INTEGER NOT NULL,
-    fidelity REAL,
-    reward REAL,
+    objectives TEXT NOT NULL,
     error TEXT,
     seconds REAL NOT NULL,
     finished TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
+CREATE TABLE IF NOT EXISTS prompts (
+    prompt_set TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    prompt TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    PRIMARY KEY (prompt_set, position)
+);
+CREATE TABLE IF NOT EXISTS measurements (
+    key TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    prompt_set TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (key, quantity, prompt_set, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generations (
+    generation INTEGER PRIMARY KEY,
+    evaluated INTEGER NOT NULL,
+    remembered INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    hypervolume REAL NOT NULL,
+    seconds REAL NOT NULL,
+    front TEXT NOT NULL
+);
 """
+
+CALIBRATION = "calibration"
+HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of one candidate, prompt by prompt."""
+
+    quantity: str
+    """``reward``, ``fidelity`` or another."""
+    values: Mapping[int, float]
+    """By the position of the prompt in its set."""
+    prompt_set: str = CALIBRATION
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One measured candidate: its fidelity or reward, whichever the run searches for, and the other where needed.
-
-    Both are None where it failed; ``error`` then says why.
-    """
+    """One candidate, and what is known of it."""
 
     key: str
     generation: int
     program: str
     edit: str
     parents: tuple[str, ...]
-    macs: int
-    fidelity: float | None
-    reward: float | None
-    error: str | None
+    objectives: Mapping[str, float]
+    """What may be searched for: ``macs``, and as far as they were measured ``reward``, ``fidelity`` and others."""
+    error: str | None = None
+    """Why it could not be measured."""
+    seconds: float = 0.0
+    """That measuring took."""
+
+    @property
+    def macs(self) -> int:
+        return int(self.objectives["macs"])
+
+    @property
+    def reward(self) -> float | None:
+        return self.objectives.get("reward")
+
+    @property
+    def fidelity(self) -> float | None:
+        return self.objectives.get("fidelity")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came of a generation."""
+
+    generation: int
+    evaluated: int
+    """Candidates that it asked for."""
+    remembered: int
+    """Those among them that an earlier generation had measured."""
+    failed: int
+    hypervolume: float
+    """Of the front after it, where 1 is what lies between the worst and the best values of the first population."""
     seconds: float
+    """Of measuring, in all processes together."""
+    front: tuple[str, ...] = field(default=())
+    """Keys of all candidates so far that no other one beats, the cheapest first."""
 
 
 class RunStore:
@@ -112,16 +182,20 @@ class RunStore:
         if tables and kind != _APPLICATION:
             self._database.close()
             raise EcadError(f"{self.path} is a database, but not that of a run; choose another folder")
+        (written,) = self._database.execute("PRAGMA user_version").fetchone()
+        if tables and written != _FORMAT:
+            self._database.close()
+            raise EcadError(
+                f"{self.path} has the tables of another version of ecad (format {written}, not {_FORMAT});"
+                " look at it with that version, or start another run"
+            )
 
     @contextmanager
     def _translated(self, verb: str) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError) as error:
-            raise EcadError(
-                f"cannot {verb} {self.path}: {error}; "
-                "if the file is damaged, restore it from a copy or start another run"
-            ) from error
+            raise EcadError(f"cannot {verb} {self.path}: {error}; {_remedy(error)}") from error
 
     def __enter__(self) -> RunStore:
         return self
@@ -163,6 +237,21 @@ class RunStore:
         with self._translated("write to"), self._database:
             self._database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
+    def keep_prompts(self, prompts: PromptSet, prompt_set: str = CALIBRATION) -> None:
+        """Remember the prompts and seeds that measurements refer to by their position."""
+        pairs = zip(prompts.prompts, prompts.seeds, strict=True)
+        rows = [(prompt_set, position, prompt, seed) for position, (prompt, seed) in enumerate(pairs)]
+        with self._translated("write to"), self._database:
+            self._database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", rows)
+
+    def prompts(self, prompt_set: str = CALIBRATION) -> PromptSet:
+        """Prompts and seeds of a set, in their order; empty if the run keeps none."""
+        with self._translated("read"):
+            rows = self._database.execute(
+                "SELECT prompt, seed FROM prompts WHERE prompt_set = ? ORDER BY position", (prompt_set,)
+            ).fetchall()
+        return PromptSet(prompt_set, tuple(prompt for prompt, _ in rows), tuple(seed for _, seed in rows))
+
     def find(self, key: str) -> Evaluation | None:
         """The evaluation of the schedule with this key, if there has been one."""
         return next(self._select("key = ?", key), None)
@@ -171,17 +260,73 @@ class RunStore:
         """All of them, generation after generation."""
         return list(self._select("TRUE ORDER BY generation, rowid"))
 
-    def put(self, evaluation: Evaluation) -> None:
-        """Remember an evaluation, at once and for good, in place of what was known of this schedule."""
-        row = {**vars(evaluation), "parents": json.dumps(evaluation.parents)}
+    def put(self, evaluation: Evaluation, measured: Iterable[Measurements] = ()) -> None:
+        """Remember an evaluation, at once and for good, in place of what was known of this schedule.
+
+        What was measured prompt by prompt is added to what is known already.
+        """
+        row = {
+            **vars(evaluation),
+            "parents": json.dumps(evaluation.parents),
+            "objectives": json.dumps(dict(evaluation.objectives)),
+        }
         names = ", ".join(row)
         places = ", ".join(f":{name}" for name in row)
+        renewed = ", ".join(f"{name} = excluded.{name}" for name in row)  # a row keeps its place in the order
+        rows = [
+            (evaluation.key, m.quantity, m.prompt_set, position, value)
+            for m in measured
+            for position, value in m.values.items()
+        ]
         with self._translated("write to"), self._database:
-            self._database.execute(f"INSERT OR REPLACE INTO evaluations ({names}) VALUES ({places})", row)
+            self._database.execute(
+                f"INSERT INTO candidates ({names}) VALUES ({places}) ON CONFLICT (key) DO UPDATE SET {renewed}", row
+            )
+            self._database.executemany("INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?)", rows)
+
+    def measurements(self, quantity: str, prompt_set: str = CALIBRATION) -> dict[str, dict[int, float]]:
+        """For each candidate's key, what was measured of it, by the position of the prompt."""
+        with self._translated("read"):
+            rows = self._database.execute(
+                "SELECT key, position, value FROM measurements WHERE quantity = ? AND prompt_set = ?"
+                " ORDER BY key, position",
+                (quantity, prompt_set),
+            ).fetchall()
+        found: dict[str, dict[int, float]] = defaultdict(dict)
+        for key, position, value in rows:
+            found[key][position] = value
+        return dict(found)
+
+    def put_generation(self, generation: Generation) -> None:
+        """Remember what came of a generation, in place of what was known of it."""
+        row = {**vars(generation), "front": json.dumps(generation.front)}
+        places = ", ".join(f":{name}" for name in row)
+        with self._translated("write to"), self._database:
+            self._database.execute(f"INSERT OR REPLACE INTO generations ({', '.join(row)}) VALUES ({places})", row)
+
+    def generations(self) -> list[Generation]:
+        """Those that are complete, in their order."""
+        with self._translated("read"):
+            rows = self._database.execute(
+                "SELECT generation, evaluated, remembered, failed, hypervolume, seconds, front FROM generations"
+                " ORDER BY generation"
+            ).fetchall()
+            return [Generation(*figures, tuple(json.loads(front))) for *figures, front in rows]
 
     def _select(self, condition: str, *values: str) -> Iterator[Evaluation]:
-        columns = "key, generation, program, edit, parents, macs, fidelity, reward, error, seconds"
+        columns = "key, generation, program, edit, parents, objectives, error, seconds"
         with self._translated("read"):
-            rows = self._database.execute(f"SELECT {columns} FROM evaluations WHERE {condition}", values).fetchall()
-            for key, generation, program, edit, parents, *measured in rows:
-                yield Evaluation(key, generation, program, edit, tuple(json.loads(parents)), *measured)
+            rows = self._database.execute(f"SELECT {columns} FROM candidates WHERE {condition}", values).fetchall()
+            for key, generation, program, edit, parents, objectives, *rest in rows:
+                yield Evaluation(
+                    key, generation, program, edit, tuple(json.loads(parents)), json.loads(objectives), *rest
+                )
+
+
+def _remedy(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return "if the disk is full, free some of it and go on with the run: what was stored is kept"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return "choose a folder you may write to; what was stored is kept"
+    return "if the file is damaged, restore it from a copy or start another run"
