@@ -81,7 +81,7 @@ def logical_lines(text: str) -> tuple[list[Logical], list[str]]:
     """The statements of a text, and the comments below the last one. Blank lines are empty comments."""
     statements: list[Logical] = []
     gap: list[str] = []
-    for line in _physical_lines(text):
+    for line in physical_lines(text):
         if not line.code.strip():
             if line.comment:
                 gap.append(line.comment)
@@ -104,7 +104,7 @@ def removal(source: Source | None, span: Span | None) -> Fix | None:
     stop = source.text.find("\n", span.stop) + 1 or len(source.text)
     kept = []
     for raw in _LINE.findall(source.text[start:stop]):
-        comment = next(_physical_lines(raw)).comment
+        comment = next(physical_lines(raw)).comment
         if comment is not None:
             kept.append(raw[raw.rindex(comment) :])
     return Fix(Span(start, stop), "".join(kept))
@@ -125,7 +125,8 @@ def _indentation(code: str) -> int:
     return len(expanded) - len(expanded.lstrip())
 
 
-def _physical_lines(text: str) -> Iterator[Line]:
+def physical_lines(text: str) -> Iterator[Line]:
+    """Each line of a text, with its comment set aside."""
     start = 0
     for raw in text.split("\n"):
         line = raw.removesuffix("\r")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -142,6 +142,32 @@ def _lark() -> Any:
         keep_all_tokens=True,
         maybe_placeholders=False,
     )
+
+
+def tokens(line: Logical) -> Iterator[tuple[int, str | None, str]]:
+    """The words of a statement, whether it has the form of one or not: offset, terminal of the grammar, text.
+
+    A character at which no word begins has no terminal.
+    """
+    from lark.exceptions import UnexpectedCharacters
+
+    text, start = line.text, line.start
+    while text:
+        try:
+            for word in _words().lex(Logical([Line(start, text, None)])):
+                yield word.start_pos, word.type, str(word)
+            return
+        except UnexpectedCharacters as error:
+            at = error.pos_in_stream
+            yield start + at, None, text[at]
+            text, start = text[at + 1 :], start + at + 1
+
+
+@cache
+def _words() -> Any:
+    from ecad_dsl.language.lexer import StatementLexer
+
+    return StatementLexer(_lark().lexer_conf)
 
 
 def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:

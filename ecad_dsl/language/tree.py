@@ -381,6 +381,12 @@ class Program:
         rules = self.rules
         return len(rules), sum(rule.literals for rule in rules)
 
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: the canonical text in colours."""
+        from ecad_dsl.language.highlight import highlighted
+
+        return highlighted(self)
+
 
 @lru_cache(maxsize=4096)
 def check_name(name: str) -> None:

@@ -78,6 +78,12 @@ class Schedule:
 
         return {name: torch.from_numpy(array) for name, array in self.to_numpy().items()}
 
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: the heat map."""
+        from ecad_dsl.schedule.svg import as_html
+
+        return as_html(self)
+
     def steps_mask(self) -> list[int]:
         """1 for each step that recomputes everything and 0 for each that reuses everything.
 
