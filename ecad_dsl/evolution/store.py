@@ -12,7 +12,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -127,7 +127,7 @@ class Generation:
     """Of the front after it, where 1 is what lies between the worst and the best values of the first population."""
     seconds: float
     """Of measuring, in all processes together."""
-    front: tuple[str, ...] = field(default=())
+    front: tuple[str, ...]
     """Keys of all candidates so far that no other one beats, the cheapest first."""
 
 
@@ -311,7 +311,7 @@ class RunStore:
                 "SELECT generation, evaluated, remembered, failed, hypervolume, seconds, front FROM generations"
                 " ORDER BY generation"
             ).fetchall()
-            return [Generation(*figures, tuple(json.loads(front))) for *figures, front in rows]
+            return [replace(Generation(*row), front=tuple(json.loads(row[-1]))) for row in rows]
 
     def _select(self, condition: str, *values: str) -> Iterator[Evaluation]:
         columns = "key, generation, program, edit, parents, objectives, error, seconds"
