@@ -10,7 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from ecad_dsl.cli import bench, compare, demo, evolve, explain, generate, models, reading, runs, schedules, simplify
+from ecad_dsl.cli import (
+    bench,
+    compare,
+    demo,
+    evolve,
+    explain,
+    generate,
+    library,
+    models,
+    reading,
+    runs,
+    schedules,
+    simplify,
+)
 from ecad_dsl.cli.console import WRONG_USE, echo_err
 from ecad_dsl.errors import EcadError, EcadWarning
 
@@ -23,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (schedules, models, explain, reading, simplify, generate, evolve, runs, compare, bench, demo):
+for group in (schedules, library, models, explain, reading, simplify, generate, evolve, runs, compare, bench, demo):
     group.register(app)
 
 

@@ -105,6 +105,7 @@ def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     from ecad_dsl.files import write_text
     from ecad_dsl.schedule import diagnose, fix
 
+    _refuse_library([file])
     data = read_bytes(file)
     try:
         text = data.decode()
@@ -125,6 +126,18 @@ def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     return result.left
 
 
+def _refuse_library(files: list[str]) -> None:
+    """Raise an EcadError if something else than a file is to be written."""
+    from ecad_dsl.schedule.source import is_in_library
+
+    for file in files:
+        if file != "-" and is_in_library(file):
+            raise EcadError(
+                f"{file} is a schedule of the library and stays as it is; "
+                f"to have one of your own: ecad schedules show {file} > {file}.ecad"
+            )
+
+
 def fmt(
     files: Files,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a file would change.")] = False,
@@ -137,6 +150,8 @@ def fmt(
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
     texts = {file: read_bytes(file) for file in files}
+    if not (check or diff):
+        _refuse_library(files)
     formatted = {file: format(parse(text, name_of(file))) for file, text in texts.items()}
     for file, after in formatted.items():
         if len(after.encode()) > MAX_BYTES:

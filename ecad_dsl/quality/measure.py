@@ -95,6 +95,8 @@ class Entry:
     group: str
     """``none``, ``fewer steps``, ``baseline`` or ``evolved``."""
     schedule: Schedule
+    family: str = ""
+    """Entries of one family differ in their parameters alone (FORA 2, FORA 3); the group if nothing is said."""
 
 
 @dataclass(frozen=True)
