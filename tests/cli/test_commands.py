@@ -253,7 +253,7 @@ def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
 def count(store: Path) -> int:
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         try:
-            return int(database.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+            return int(database.execute("SELECT count(*) FROM candidates").fetchone()[0])
         except sqlite3.OperationalError:  # not made yet
             return 0
 
