@@ -260,10 +260,10 @@ def check_picture(path: Path | None) -> None:
     """Refuse a picture in a format that cannot be drawn, before the work that it would show.
 
     Raises:
-        EcadError: the suffix is neither .png nor .svg.
+        EcadError: the suffix is none of .png, .svg and .pdf.
     """
-    if path is not None and path.suffix.lower() not in {".png", ".svg"}:
-        raise EcadError(f"pictures are written as .png or .svg, not as {path.name!r}")
+    if path is not None and path.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise EcadError(f"pictures are written as .png, .svg or .pdf, not as {path.name!r}")
 
 
 def check_step_count(pipe: Any, steps: int) -> None:

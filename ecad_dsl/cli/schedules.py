@@ -233,15 +233,17 @@ def show(
     file: File,
     model: ModelOption = None,
     steps: StepsOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png, .svg or .pdf.")] = None,
 ) -> None:
     """Draw a schedule: steps to the right, blocks downwards, the fuller the more is recomputed."""
     schedule = read_schedule(file, model, steps)
     check_picture(output)
     if output is not None:
-        from ecad_dsl.analysis.figures import heat_map
+        from ecad_dsl.analysis import figures, frames
 
-        heat_map(schedule, output, title="" if file == "-" else Path(file).name)
+        name = "" if file == "-" else f"{Path(file).name}\n"
+        title = f"{name}{schedule.spec.title}, {schedule.steps} steps"
+        figures.save(figures.heat_map(frames.cells(schedule), title), output)
     total = schedule.steps * schedule.spec.cells
     counts = f"{schedule.recomputed:,} of {total:,} cells recomputed ({schedule.recomputed / total:.1%})"
     echo(f"{schedule.spec.title}, {schedule.steps} steps: {counts}")

@@ -137,7 +137,8 @@ def test_more_reward_for_more_macs_dominates_nothing() -> None:
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_heat_maps_are_written_whole(tmp_path: Path, model: str, suffix: str) -> None:
     path = tmp_path / f"map{suffix}"
-    figures.heat_map(compile(parse("cache all every 3 steps"), load_spec(model), 20), path, "FORA 3")
+    cells = frames.cells(compile(parse("cache all every 3 steps"), load_spec(model), 20))
+    figures.save(figures.heat_map(cells, "FORA 3"), path)
     if suffix == ".png":
         assert len(np.unique(np.asarray(Image.open(path)).reshape(-1, 4), axis=0)) > 10
     else:
@@ -146,8 +147,9 @@ def test_heat_maps_are_written_whole(tmp_path: Path, model: str, suffix: str) ->
 
 
 def test_a_figure_in_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EcadError, match=r"written as \.png or \.svg"):
-        figures.heat_map(compile(parse(""), SPEC, 2), tmp_path / "map.bmp")
+    axes = figures.heat_map(frames.cells(compile(parse(""), SPEC, 2)))
+    with pytest.raises(EcadError, match=r"written as \.png, \.svg or \.pdf"):
+        figures.save(axes, tmp_path / "map.bmp")
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +174,7 @@ def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_p
         [measured("none", rewards, seconds=((1.0, 1.0),)), measured("<b>", rewards, seconds=((1.0, 1.0),))]
     )
     picture = tmp_path / "plot.png"
-    figures.pareto_plot(table, picture)
+    figures.save(figures.pareto(table), picture)
     write_report(
         tmp_path / "report.html",
         title="A & B",

@@ -282,7 +282,7 @@ WRONG = [
     (("compile", "{good}", "-o", "/proc/nowhere/masks.safetensors"), "cannot write"),
     (("cost", "{garbage}"), "error[E10"),
     (("cost", "{good}", "--height", "3"), "multiples of 16 pixels, not 3 x 256"),
-    (("show", "{good}", "-o", "map.bmp"), "written as .png or .svg"),
+    (("show", "{good}", "-o", "map.bmp"), "written as .png, .svg or .pdf"),
     (("show", "{good}", "-o", "/proc/nowhere/map.png"), "cannot write"),
     (("fmt", "{garbage}"), "error[E10"),
     (("generate", "a red unicorn"), "does not know 'unicorn'"),
