@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
+from ecad_dsl.analysis import baselines, compare, figures, pareto
 from ecad_dsl.analysis.report import write_report
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +16,11 @@ from PIL import Image
 from pymoo.indicators.hv import HV
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import Candidate, evolve
+from ecad_dsl.evolution.search import Candidate
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.schedule import compile, parse
-from tests.evolution.synthetic import Synthetic
 
 SPEC = load_spec("reference")
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
@@ -194,11 +193,3 @@ def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_p
     assert inside is not None
     assert base64.b64decode(inside.group(1)) == picture.read_bytes()
     assert "http" not in text
-
-
-def test_a_run_becomes_a_frame_of_its_evaluations(tmp_path: Path) -> None:
-    *_, last = evolve(Synthetic(), tmp_path, population=6, generations=2, seed=0)
-    frame = frames.evaluations(tmp_path)
-    assert set(pareto.front(frame)["macs"]) == {candidate.macs for candidate in last.front}
-    with pytest.raises(EcadError, match="holds no run"):
-        frames.evaluations(tmp_path / "elsewhere")
