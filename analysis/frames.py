@@ -137,9 +137,8 @@ def save_table(table: pd.DataFrame, path: Path) -> Path:
         EcadError: another suffix; the file cannot be written; or pyarrow is not installed.
     """
     if path.suffix == ".csv":
-        objects = table.select_dtypes("object")
-        lists = [name for name in objects if objects[name].map(lambda value: isinstance(value, list)).all()]
-        flat = table.assign(**{name: table[name].map(" ".join) for name in lists})
+        lists = [name for name, column in table.items() if column.map(lambda value: isinstance(value, list)).all()]
+        flat = table.assign(**{str(name): table[name].map(" ".join) for name in lists})
         write_beside(path, lambda beside: flat.to_csv(beside, index=False))
     elif path.suffix == ".parquet":
         try:
