@@ -137,7 +137,7 @@ def save_table(table: pd.DataFrame, path: Path) -> Path:
         EcadError: another suffix; the file cannot be written; or pyarrow is not installed.
     """
     if path.suffix == ".csv":
-        lists = [name for name, column in table.items() if column.map(lambda value: isinstance(value, list)).all()]
+        lists = [name for name, column in table.items() if all(isinstance(value, list) for value in column)]
         flat = table.assign(**{str(name): table[name].map(" ".join) for name in lists})
         write_beside(path, lambda beside: flat.to_csv(beside, index=False))
     elif path.suffix == ".parquet":
