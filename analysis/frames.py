@@ -1,4 +1,4 @@
-"""What a run has found, and the cells of schedules, as tidy tables. ``load(run)`` reads a run, ``save`` writes its tables.
+"""What a run has found, and the cells of schedules, as tidy tables: ``load(run)`` reads a run, ``save`` writes it.
 
 docs/analysis.md has every column with its type and unit.
 """

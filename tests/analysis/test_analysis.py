@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ecad_dsl.analysis import baselines, compare, figures, pareto
+from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
 from ecad_dsl.analysis.report import write_report
 from hypothesis import given
 from hypothesis import strategies as st
