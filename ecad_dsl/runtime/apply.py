@@ -97,7 +97,7 @@ def apply(
         executor.load(compiled)
     clock: Clock
     if transformer is not pipe_or_transformer:
-        clock = SchedulerClock(executor, getattr(pipe_or_transformer, "scheduler", None), compiled)
+        clock = SchedulerClock(executor, pipe_or_transformer, compiled)
     elif isinstance(compiled, Schedule):
         clock = TimestepClock(executor, compiled.steps)
     else:
