@@ -17,11 +17,11 @@ from ecad_dsl.cli import (
     evolve,
     explain,
     generate,
-    library,
     models,
     reading,
     runs,
     schedules,
+    score,
     simplify,
 )
 from ecad_dsl.cli.console import WRONG_USE, echo_err
@@ -36,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (schedules, library, models, explain, reading, simplify, generate, evolve, runs, compare, bench, demo):
+for group in (schedules, models, explain, reading, simplify, generate, evolve, runs, compare, bench, score, demo):
     group.register(app)
 
 
