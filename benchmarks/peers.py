@@ -5,8 +5,8 @@ is installed (``pip install '.[bench]'``), beside a schedule of ours. Each one's
 multiply-accumulates that it really runs (counted, not taken from its configuration) is as close to ours as it gets.
 
 On the reference model, through diffusers' PixArtAlphaPipeline, the latents are compared with the uncached ones. On a
-FLUX of middle size with random weights only time and memory mean something. What does not work with a model is found
-by trying, and the table says why.
+FLUX or PixArt with random weights, of middle size unless ``--blocks`` and ``--heads`` say otherwise, only time and
+memory mean something. What does not work with a model is found by trying, and the table says why.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import CacheMixin, PixArtAlphaPipeline, hooks
+from diffusers import CacheMixin, FluxTransformer2DModel, PixArtAlphaPipeline, hooks
 from torch import Tensor, nn
 
 from ecad_dsl import apply, schedules
 from ecad_dsl.models import load_spec
-from ecad_dsl.quality.bench import machine, random_transformer, scaled
+from ecad_dsl.quality.bench import machine, random_inputs, random_transformer, scaled
 from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.memory import peak_bytes
 from ecad_dsl.quality.prompts import held_out
-from ecad_dsl.quality.timing import Work, paired_seconds
+from ecad_dsl.quality.timing import Work, paired_seconds, warm_up
 from ecad_dsl.reference.captions import TOKENS
 from ecad_dsl.reference.pipeline import GUIDANCE, load_reference
 from ecad_dsl.schedule import Schedule, compile, parse
-from ecad_dsl.schedule.macs import MacCounter, forward_inputs
+from ecad_dsl.schedule.macs import MacCounter
 from ecad_dsl.schedule.retarget import retarget
 
 STEPS = 20
@@ -75,6 +75,7 @@ class Host(ABC):
         return lambda: now[0]
 
     timestep_scale = 1.0
+    guidance_distilled = False
     pipe: Any = None
 
 
@@ -112,22 +113,24 @@ class ReferenceHost(Host):
         return latents
 
 
-class FluxHost(Host):
-    """A FLUX in a plain Euler loop; as in FluxPipeline, forward passes run in a cache context."""
+class LoopHost(Host):
+    """A bare transformer in a plain Euler loop; as in pipelines of FLUX, forward passes run in a cache context."""
 
-    timestep_scale = 1000.0
-
-    def __init__(self, transformer: nn.Module, inputs: dict[str, Tensor]) -> None:
+    def __init__(self, transformer: nn.Module, inputs: dict[str, Any]) -> None:
         super().__init__(transformer)
         self._inputs = inputs
+        self.guidance_distilled = isinstance(transformer, FluxTransformer2DModel)
+        self.timestep_scale = 1000.0 if self.guidance_distilled else 1.0
 
     def generate(self) -> Tensor:
-        latents = self._inputs["hidden_states"]
+        latents: Tensor = self._inputs["hidden_states"]
+        first = 1000 / self.timestep_scale
         for step in range(STEPS):
-            timestep = torch.full_like(self._inputs["timestep"], 1 - step / STEPS)
-            with self.transformer.cache_context("cond"):
+            timestep = torch.full_like(self._inputs["timestep"], first * (1 - step / STEPS))
+            with CacheMixin.cache_context(self.transformer, "cond"):
                 output = self.transformer(**self._inputs | {"hidden_states": latents, "timestep": timestep}).sample
-            latents = latents - output / STEPS
+            # PixArt's has the noise first, then its variance.
+            latents = latents - output[:, : latents.shape[1]] / STEPS
         return latents
 
 
@@ -215,7 +218,7 @@ def faster_cache(host: Host, level: tuple[int, int]) -> Any:
         unconditional_batch_skip_range=unconditional,
         spatial_attention_block_identifiers=("transformer_blocks",),
         tensor_format="BCHW",
-        is_guidance_distilled=isinstance(host, FluxHost),
+        is_guidance_distilled=host.guidance_distilled,
         current_timestep_callback=host.timestep(),
     )
 
@@ -353,6 +356,7 @@ def compare(
             subjects.append(partial(subject, host, one, level))
             break
     measured = [row for row in rows if "share" in row]
+    warm_up(subjects)
     pairs = paired_seconds(subjects[0], subjects, rounds, partial(print, file=sys.stderr))
     for row, which, seconds in zip(measured, subjects, pairs, strict=True):
         with which() as work:
@@ -407,26 +411,34 @@ def reference(arguments: argparse.Namespace) -> tuple[dict[str, Callable[[], Hos
     return hosts, compile(parse(OURS), load_spec("reference"), STEPS)
 
 
-def flux(arguments: argparse.Namespace) -> tuple[dict[str, Callable[[], Host]], Schedule]:
-    full = load_spec("flux.1-dev")
-    spec = scaled(full, arguments.blocks, arguments.heads)
+BARE = {"flux": ("flux.1-dev", "flux-256-fast"), "pixart": ("pixart-alpha", "pixart-alpha-256-fast")}
+"""Models with random weights, and our schedule for each."""
+
+
+def bare(
+    name: str, blocks: int | None, heads: int | None, device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, Callable[[], Host]], Schedule]:
+    """A transformer with random weights, and our schedule scaled to its size."""
+    model, program = BARE[name]
+    full = load_spec(model)
+    spec = scaled(full, blocks, heads)
     torch.manual_seed(0)
-    device = torch.device(arguments.device)
-    transformer: Any = random_transformer(spec, device, torch.float32)
-    inputs = {name: tensor.to(device) for name, tensor in forward_inputs(spec, transformer.config, 256, 256, 1).items()}
-    schedule = compile(retarget(schedules.load("flux-256-fast"), full, spec)[0], spec)
-    return {"": partial(FluxHost, transformer, inputs)}, schedule
+    transformer = random_transformer(spec, device, dtype)
+    schedule = compile(retarget(schedules.load(program), full, spec)[0], spec)
+    inputs = random_inputs(transformer, spec, 256, 256, 1)
+    return {"": partial(LoopHost, transformer, inputs)}, schedule
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=("reference", "flux"), default=["reference", "flux"])
+    parser.add_argument("--models", nargs="+", choices=("reference", *BARE), default=["reference", "flux"])
     parser.add_argument("--prompts", type=int, default=8, help="held-out captions for the reference model")
-    parser.add_argument("--blocks", type=int, default=12, help="of FLUX")
-    parser.add_argument("--heads", type=int, default=4, help="of FLUX, 128 channels each")
+    parser.add_argument("--blocks", type=int, default=12, help="of FLUX or PixArt")
+    parser.add_argument("--heads", type=int, default=4, help="of FLUX, 128 channels each, or PixArt, 72 each")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu", help="for FLUX; the reference model stays on the CPU")
+    parser.add_argument("--device", default="cpu", help="for random weights; the reference model stays on the CPU")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="likewise")
     parser.add_argument("--out", type=Path, default=Path("peers.json"))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -435,8 +447,12 @@ def main() -> None:
     report: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name != "out"}
     report |= machine(torch.device(arguments.device)) | {"diffusers": diffusers.__version__, "results": {}}
     for name in arguments.models:
-        hosts, schedule = {"reference": reference, "flux": flux}[name](arguments)
-        device = torch.device(arguments.device if name == "flux" else "cpu")
+        device = torch.device("cpu" if name == "reference" else arguments.device)
+        if name == "reference":
+            hosts, schedule = reference(arguments)
+        else:
+            dtype = getattr(torch, arguments.dtype)
+            hosts, schedule = bare(name, arguments.blocks, arguments.heads, device, dtype)
         rows = compare(hosts, schedule, arguments.rounds, trained=name == "reference", device=device)
         report["results"][name] = rows
         show(f"{name}, {STEPS} steps", rows)

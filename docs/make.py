@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import railroad
-from ecad_dsl.analysis.figures import heat_map
+from ecad_dsl.analysis import figures, frames
 from lark import Lark, Token, Transformer, Tree
 from matplotlib import rc_context
 
@@ -109,13 +109,13 @@ def with_target(text: str) -> tuple[Any, str | None, int | None]:
 def draw(text: str, path: Path) -> str:
     """Draw the heat map of a program; returns what it shows, in words."""
     schedule = compile(*with_target(text))
+    title = f"{schedule.spec.title}, {schedule.steps} steps"
     with rc_context(SMALL):
-        heat_map(schedule, path)
+        figures.save(figures.heat_map(frames.cells(schedule), title), path)
     # Tenths of a point are enough, and nobody reads the indentation.
     svg = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", path.read_text(encoding="utf-8"))
     path.write_text(re.sub(r"\s*\n\s*", "\n", svg), encoding="utf-8", newline="\n")
     total = schedule.steps * schedule.spec.cells
-    title = f"{schedule.spec.title}, {schedule.steps} steps"
     return f"Heat map on {title}: {schedule.recomputed:,} of {total:,} cells recomputed"
 
 

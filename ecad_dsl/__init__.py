@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ecad_dsl.evolution.search import Candidate, Progress, evolve
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
+    from ecad_dsl.pipelines.load import call_defaults, load_pipeline
     from ecad_dsl.quality.bench import bench
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.reference.pipeline import load_reference
@@ -60,6 +61,7 @@ _HOMES = {
     "apply": "runtime",
     "approximate": "schedule.approximate",
     "bench": "quality.bench",
+    "call_defaults": "pipelines.load",
     "check": "schedule",
     "compile": "runtime.compile",
     "cost": "schedule",
@@ -75,6 +77,7 @@ _HOMES = {
     "inspect": "runtime",
     "lint": "schedule",
     "load": "schedule",
+    "load_pipeline": "pipelines.load",
     "load_reference": "reference.pipeline",
     "load_safetensors": "schedule",
     "load_spec": "models",
@@ -106,6 +109,7 @@ __all__ = [
     "apply",
     "approximate",
     "bench",
+    "call_defaults",
     "check",
     "compile",
     "cost",
@@ -121,6 +125,7 @@ __all__ = [
     "inspect",
     "lint",
     "load",
+    "load_pipeline",
     "load_reference",
     "load_safetensors",
     "load_spec",

@@ -13,7 +13,7 @@ from ecad_dsl.language.diagnostics import correction
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-__all__ = ["load", "names", "text"]
+__all__ = ["closest", "folder", "folders", "load", "names", "text"]
 
 _SUFFIX = ".ecad"
 
@@ -23,16 +23,39 @@ def names(folder: str | None = None) -> tuple[str, ...]:
     return tuple(name for name, file in _files().items() if folder in (None, file[0]))
 
 
+def folders() -> tuple[str, ...]:
+    """The folders that schedules lie in."""
+    return tuple(sorted({folder for folder, _ in _files().values()}))
+
+
+def folder(name: str) -> str:
+    """The folder of a schedule.
+
+    Raises:
+        EcadError: there is no schedule of this name.
+    """
+    return _find(name)[0]
+
+
 def text(name: str) -> str:
     """The text of a schedule, with its comments.
 
     Raises:
         EcadError: there is no schedule of this name.
     """
+    return _find(name)[1].read_text(encoding="utf-8")
+
+
+def closest(name: str) -> str | None:
+    """Help for a name that is not there: the one that was probably meant, if any is close."""
+    return correction(name, _files(), None)[0]
+
+
+def _find(name: str) -> tuple[str, Traversable]:
     if name not in _files():
-        help_ = correction(name, _files(), None)[0] or f"there are {', '.join(_files())}"
+        help_ = closest(name) or f"there are {', '.join(_files())}"
         raise EcadError(f"the library has no schedule {name!r}; {help_}")
-    return _files()[name][1].read_text(encoding="utf-8")
+    return _files()[name]
 
 
 def load(name: str) -> Program:

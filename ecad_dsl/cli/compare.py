@@ -45,7 +45,7 @@ def compare(
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png or .svg.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png, .svg or .pdf.")] = None,
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -74,9 +74,9 @@ def compare(
     if csv is not None:
         write_text(csv, result.to_csv(index=False))
     if plot is not None:
-        from ecad_dsl.analysis.figures import pareto_plot
+        from ecad_dsl.analysis import figures
 
-        pareto_plot(result, plot, f"{prompts} held-out prompts, 95 % intervals")
+        figures.save(figures.pareto(result, f"{prompts} held-out prompts"), plot)
     if json:
         print_json(result.to_dict("records"))
     else:

@@ -28,10 +28,15 @@ FINDINGS, WRONG_USE = 1, 2
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A .ecad, .json or .safetensors file; - reads a program from standard input."),
+    typer.Argument(
+        metavar="FILE", help="A .ecad, .json or .safetensors file, or a schedule by name; - is standard input."
+    ),
 ]
 ScheduleFiles = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help=".ecad, .json or .safetensors files; - reads a program.")
+    list[str],
+    typer.Argument(
+        metavar="FILE...", help=".ecad, .json or .safetensors files, or schedules by name; - is standard input."
+    ),
 ]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help=".ecad files; - reads standard input.")]
 ModelOption = Annotated[
@@ -68,7 +73,7 @@ def console() -> Console:
 
 
 def read(file: str) -> Program:
-    """The program in a file, or on standard input for ``-``.
+    """The program in a file or of the library, or on standard input for ``-``.
 
     Raises:
         EcadError: it cannot be read; the message holds the diagnostics.
@@ -79,7 +84,7 @@ def read(file: str) -> Program:
 
 
 def read_bytes(file: str) -> bytes:
-    """What is in a file, or on standard input for ``-``.
+    """What is in a program's file or in the library, or on standard input for ``-``.
 
     Raises:
         EcadError: it cannot be read.
@@ -186,6 +191,19 @@ def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str
     console().print(table)
 
 
+def print_texts(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """A table of words, all to the left. Where there is no room, names stay whole and the last column is folded."""
+    from rich.table import Table
+
+    console().print(f"\n[bold]{title}[/]")
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    console().print(table)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on standard error."""
@@ -242,10 +260,10 @@ def check_picture(path: Path | None) -> None:
     """Refuse a picture in a format that cannot be drawn, before the work that it would show.
 
     Raises:
-        EcadError: the suffix is neither .png nor .svg.
+        EcadError: the suffix is none of .png, .svg and .pdf.
     """
-    if path is not None and path.suffix.lower() not in {".png", ".svg"}:
-        raise EcadError(f"pictures are written as .png or .svg, not as {path.name!r}")
+    if path is not None and path.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise EcadError(f"pictures are written as .png, .svg or .pdf, not as {path.name!r}")
 
 
 def check_step_count(pipe: Any, steps: int) -> None:

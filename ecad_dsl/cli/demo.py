@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ecad_dsl.reference.pipeline import ReferencePipeline
 
 STEPS = 20
-LEFT_OUT = ("12 steps", "14 steps", "16 steps", "deepcache-middle", "delta-dit", "pab", "tgate-25", "tgate-75")
-"""Baselines that `ecad compare` measures and the demo has no time for."""
+SHOWN = ("none", "tgate-50", "fora-2", "fora-3", "fora-4", "fora-5", "fora-6", "5 steps", "7 steps", "10 steps")
+"""`ecad compare` measures more baselines; the demo has no time for them."""
 RIVALS = ("fora-2", "fora-3", "fora-4", "7 steps")
 """Baselines that are each answered by the best evolved schedule of no more MACs."""
 JUDGED = 4
@@ -66,15 +66,14 @@ def demo(
 
 def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, rounds: int, workers: int | None) -> None:
     """Measure the front and the baselines on held-out prompts; write and print what came of it."""
-    from ecad_dsl.analysis import compare
+    from ecad_dsl.analysis import compare, figures, frames
     from ecad_dsl.analysis.baselines import baselines
-    from ecad_dsl.analysis.figures import heat_map
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
     from ecad_dsl.schedule import cost
 
     pipe = load_reference()
-    hand_made = [entry for entry in baselines(inspect(pipe), STEPS) if entry.name not in LEFT_OUT]
+    hand_made = [entry for entry in baselines(inspect(pipe), STEPS) if entry.name in SHOWN]
     matches = {
         entry.name: compare.match(front, cost(entry.schedule).macs) for entry in hand_made if entry.name in RIVALS
     }
@@ -89,7 +88,8 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
     answer = matches["fora-3"]
     _write(folder, table, verdicts, prompts)
     shown = answer or front[-1]
-    heat_map(shown.schedule, folder / "schedule.png", _name(shown))
+    title = f"{_name(shown)}\n{shown.schedule.spec.title}, {STEPS} steps"
+    figures.save(figures.heat_map(frames.cells(shown.schedule), title), folder / "schedule.png")
     _draw_grid(folder, pipe, by_name, None if answer is None else _name(answer), seed)
     _write_report(folder, table, verdicts, front)
     for name in (
@@ -126,12 +126,13 @@ def _spread(front: Sequence[Candidate]) -> list[Candidate]:
 
 def _write(folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], prompts: int) -> None:
     """The comparison as table, plot and verdicts."""
-    from ecad_dsl.analysis.figures import pareto_plot
+    from ecad_dsl.analysis import figures
     from ecad_dsl.files import write_text
 
     write_text(folder / "comparison.csv", table.to_csv(index=False))
     write_text(folder / "verdicts.json", json.dumps(list(verdicts), indent=2) + "\n")
-    pareto_plot(table, folder / "pareto.png", f"The reference model, {prompts} held-out prompts, 95 % intervals")
+    plot = figures.pareto(table, f"The reference model, {prompts} held-out prompts")
+    figures.save(plot, folder / "pareto.png")
     print_comparison(table, f"{prompts} held-out prompts that the search has not seen")
     for verdict in verdicts:
         echo(_in_words(verdict))
@@ -154,7 +155,9 @@ def _draw_grid(
     seed: int,
 ) -> None:
     """The same captions and noise without a cache, with FORA 3, with its evolved answer, and with fewer steps."""
-    from ecad_dsl.analysis.figures import picture_grid
+    import pandas as pd
+
+    from ecad_dsl.analysis import figures
     from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import held_out
 
@@ -162,11 +165,12 @@ def _draw_grid(
     prompts = held_out(8, seed)
     sampler = reference_sampler(pipe, prompts)
     rows = [
-        (f"{label}\n({m.macs / measured['none'].macs:.0%} of MACs)", sampler.pictures(m.entry.schedule).numpy())
+        {"schedule": f"{label}\n({m.macs / measured['none'].macs:.0%} of MACs)", "caption": caption, "picture": picture}
         for name, label in names.items()
         if (m := measured.get(str(name))) is not None
+        for caption, picture in zip(prompts.prompts, sampler.pictures(m.entry.schedule).numpy(), strict=True)
     ]
-    picture_grid(rows, prompts.prompts, folder / "pictures.png")
+    figures.save(figures.picture_grid(pd.DataFrame(rows), rows[0]["schedule"]), folder / "pictures.png")
 
 
 def _write_report(

@@ -17,6 +17,7 @@ from ecad_dsl.cli import (
     evolve,
     explain,
     generate,
+    library,
     models,
     reading,
     runs,
@@ -36,7 +37,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (schedules, models, explain, reading, simplify, generate, evolve, runs, compare, bench, score, demo):
+for group in (
+    schedules,
+    library,
+    models,
+    explain,
+    reading,
+    simplify,
+    generate,
+    evolve,
+    runs,
+    compare,
+    bench,
+    score,
+    demo,
+):
     group.register(app)
 
 

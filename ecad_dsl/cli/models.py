@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecad_dsl.cli.console import JsonOption, check_writable, console, echo, echo_err, print_json
+from ecad_dsl.cli.console import JsonOption, check_writable, echo, echo_err, print_json, print_texts
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -38,20 +37,9 @@ def list_(json: JsonOption = False) -> None:
         )
         return
     lines = [(spec.name, f"{spec.blocks}", _stacks(spec), spec.transformer) for spec in specs]
-    _print_texts("models", ("name", "blocks", "stacks", "transformer"), lines)
+    print_texts("models", ("name", "blocks", "stacks", "transformer"), lines)
     note = "\nany other transformer of diffusers: ecad models inspect CLASS -o mine.toml, then --model mine.toml"
     echo(note)
-
-
-def _print_texts(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """A table of words, all to the left."""
-    from rich.table import Table
-
-    console().print(f"\n[bold]{title}[/]")
-    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
-    for line in lines:
-        table.add_row(*line)
-    console().print(table)
 
 
 def _stacks(spec: ModelSpec) -> str:
@@ -78,11 +66,9 @@ def show(
         title = f"{stack.name}: {stack.blocks} blocks in {stack.path}"
         title += f" (blocks {first}-{last} of all)" if len(spec.stacks) > 1 else ""
         lines = [(c.name, c.module, ", ".join(c.aliases), c.feeds or "") for c in stack.components]
-        _print_texts(title, ("component", "module", "also called", "read only by"), lines)
+        print_texts(title, ("component", "module", "also called", "read only by"), lines)
         first = last + 1
-    _print_texts(
-        "roles", ("name", "components"), [(name, ", ".join(members) or "-") for name, members in roles.items()]
-    )
+    print_texts("roles", ("name", "components"), [(name, ", ".join(members) or "-") for name, members in roles.items()])
     usual = {key: spec.inputs[key] for key in ("steps", "height", "width", "text_tokens") if key in spec.inputs}
     if usual:
         echo("\nusually " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in usual.items()))

@@ -116,7 +116,7 @@ def diff(
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     model: ModelOption = None,
     steps: StepsOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png, .svg or .pdf.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare two schedules: their rules, their cells and their MACs. Exit 0 if they do the same, 1 if not.
@@ -135,9 +135,10 @@ def diff(
     cells = compare(sides[0], sides[1], schedules[0].spec, schedules[0].steps)
     macs = [cost(schedule).macs for schedule in schedules] if cells.a.spec.has_costs else None
     if output is not None:
-        from ecad_dsl.analysis.figures import difference_map as draw
+        from ecad_dsl.analysis import figures, frames
 
-        draw(cells, output, _label(a), _label(b))
+        title = f"A: {_label(a)}, B: {_label(b)}\n{cells.a.spec.title}, {cells.a.steps} steps"
+        figures.save(figures.difference_map(frames.difference_cells(cells.a, cells.b), title), output)
     if json:
         print_json(
             {

@@ -1,13 +1,13 @@
-"""``ecad runs list | show``: runs that are on the way or done, and how their candidates came about."""
+"""``ecad runs list | show | export``: runs that are on the way or done, and how their candidates came about."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecad_dsl.cli.console import JsonOption, echo, print_json, print_table
+from ecad_dsl.cli.console import JsonOption, ModelOption, StepsOption, echo, print_json, print_table, writable_folder
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     runs = typer.Typer(help="Look at runs of ecad evolve.", no_args_is_help=True)
     runs.command("list")(list_)
     runs.command()(show)
+    runs.command()(export)
     app.add_typer(runs, name="runs")
 
 
@@ -95,6 +96,21 @@ def show(
         f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
         f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring",
     )
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
+    format: Annotated[Literal["csv", "parquet"], typer.Option(help="What to write.")] = "csv",
+    model: ModelOption = None,
+    steps: StepsOption = None,
+) -> None:
+    """Write a run as tables: candidates, evaluations, rules, generations, and the cells of the front."""
+    from ecad_dsl.analysis.frames import load, save
+
+    frames = load(run, model, steps)
+    for path, table in zip(save(frames, writable_folder(output), format), frames.tables.values(), strict=True):
+        echo(f"{path}: {len(table):,} rows")
 
 
 def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: bool) -> None:

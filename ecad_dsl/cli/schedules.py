@@ -105,6 +105,7 @@ def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     from ecad_dsl.files import write_text
     from ecad_dsl.schedule import diagnose, fix
 
+    _refuse_library([file])
     data = read_bytes(file)
     try:
         text = data.decode()
@@ -125,6 +126,18 @@ def _fix(file: str, model: str | None, steps: int | None) -> list[Diagnostic]:
     return result.left
 
 
+def _refuse_library(files: list[str]) -> None:
+    """Raise an EcadError if something else than a file is to be written."""
+    from ecad_dsl.schedule.source import is_in_library
+
+    for file in files:
+        if file != "-" and is_in_library(file):
+            raise EcadError(
+                f"{file} is a schedule of the library and stays as it is; "
+                f"to have one of your own: ecad schedules show {file} > {file}.ecad"
+            )
+
+
 def fmt(
     files: Files,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a file would change.")] = False,
@@ -137,6 +150,8 @@ def fmt(
 
     # All are read before any is written: a mistake in the last leaves the first as it was.
     texts = {file: read_bytes(file) for file in files}
+    if not (check or diff):
+        _refuse_library(files)
     formatted = {file: format(parse(text, name_of(file))) for file, text in texts.items()}
     for file, after in formatted.items():
         if len(after.encode()) > MAX_BYTES:
@@ -218,15 +233,17 @@ def show(
     file: File,
     model: ModelOption = None,
     steps: StepsOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png or .svg.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw it as .png, .svg or .pdf.")] = None,
 ) -> None:
     """Draw a schedule: steps to the right, blocks downwards, the fuller the more is recomputed."""
     schedule = read_schedule(file, model, steps)
     check_picture(output)
     if output is not None:
-        from ecad_dsl.analysis.figures import heat_map
+        from ecad_dsl.analysis import figures, frames
 
-        heat_map(schedule, output, title="" if file == "-" else Path(file).name)
+        name = "" if file == "-" else f"{Path(file).name}\n"
+        title = f"{name}{schedule.spec.title}, {schedule.steps} steps"
+        figures.save(figures.heat_map(frames.cells(schedule), title), output)
     total = schedule.steps * schedule.spec.cells
     counts = f"{schedule.recomputed:,} of {total:,} cells recomputed ({schedule.recomputed / total:.1%})"
     echo(f"{schedule.spec.title}, {schedule.steps} steps: {counts}")

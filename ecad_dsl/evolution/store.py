@@ -284,6 +284,12 @@ class RunStore:
             )
             self._database.executemany("INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?)", rows)
 
+    def quantities(self) -> list[tuple[str, str]]:
+        """What was measured prompt by prompt, and on which prompt sets: pairs of both."""
+        with self._translated("read"):
+            found = self._database.execute("SELECT DISTINCT quantity, prompt_set FROM measurements ORDER BY 1, 2")
+            return [(quantity, prompt_set) for quantity, prompt_set in found]
+
     def measurements(self, quantity: str, prompt_set: str = CALIBRATION) -> dict[str, dict[int, float]]:
         """For each candidate's key, what was measured of it, by the position of the prompt."""
         with self._translated("read"):

@@ -60,6 +60,10 @@ class ModelSpec:
     """Arguments of the transformer class at full size."""
     inputs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """What one forward pass is fed: text tokens, pixels a latent, default resolution, guidance pair or not."""
+    checkpoint: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """Where the published weights are, see ``checkpoint.py``; empty where none are."""
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """Arguments of the pipeline's call, where they are not the pipeline's own."""
 
     @property
     def has_costs(self) -> bool:

@@ -1,7 +1,8 @@
 """Specs as TOML: one file a shipped model in this folder, and files of the user's own.
 
 A file that says ``base = "pixart-alpha"`` has all that the shipped spec of that name has, but for what it says itself:
-keys of ``[config]``, ``[inputs]`` and ``[groups]`` take the place of single ones, everything else as a whole.
+keys of ``[config]``, ``[inputs]``, ``[groups]``, ``[checkpoint]`` and ``[defaults]`` take the place of single ones,
+everything else as a whole.
 ``[blocks]`` gives stacks other numbers of blocks. ``unset`` lists the arguments of the class that are None, for which
 TOML has no word.
 """
@@ -27,7 +28,8 @@ MAX_BYTES = 1 << 20
 MAX_BLOCKS = 10_000
 """Of one stack."""
 
-_KEYS = {"base", "title", "transformer", "stacks", "blocks", "groups", "config", "unset", "inputs"}
+_TABLES = ("groups", "config", "inputs", "checkpoint", "defaults")
+_KEYS = {"base", "title", "transformer", "stacks", "blocks", "unset", *_TABLES}
 _TITLES: dict[type, str] = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
 _T = TypeVar("_T")
 
@@ -109,7 +111,7 @@ def _data(text: bytes) -> dict[str, Any]:
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     merged = {**base, **own}
-    for key in ("config", "inputs", "groups"):
+    for key in _TABLES:
         merged[key] = {**base.get(key, {}), **_get(own, key, dict, {})}
     return merged
 
@@ -128,6 +130,8 @@ def _spec(data: Mapping[str, Any], name: str) -> ModelSpec:
         groups=groups,
         config={**_get(data, "config", dict, {}), **unset},
         inputs=_get(data, "inputs", dict, {}),
+        checkpoint=_get(data, "checkpoint", dict, {}),
+        defaults=_get(data, "defaults", dict, {}),
     )
     counts: Mapping[str, Any] = _get(data, "blocks", dict, {})
     unknown = counts.keys() - {stack.name for stack in spec.stacks}
@@ -244,7 +248,8 @@ def to_toml(spec: ModelSpec) -> str:
     for stack in spec.stacks:
         lines += ["", "[[stacks]]", f"name = {_value(stack.name)}", f"path = {_value(stack.path)}"]
         lines += [f"blocks = {stack.blocks}", "components = [", *map(_component_line, stack.components), "]"]
-    for title, table in (("config", spec.config), ("inputs", spec.inputs)):
+    for title in ("config", "inputs", "checkpoint", "defaults"):
+        table: Mapping[str, Any] = getattr(spec, title)
         if table:
             lines += ["", f"[{title}]"]
             lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]

@@ -19,10 +19,10 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.quality.bootstrap import Array, interval
 from ecad_dsl.quality.memory import peak_bytes
-from ecad_dsl.quality.timing import Subject, Work, paired_seconds
+from ecad_dsl.quality.timing import Subject, Work, paired_seconds, warm_up
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
-from ecad_dsl.schedule.macs import forward_inputs, transformer_of
+from ecad_dsl.schedule.macs import forward_inputs, samples_run, transformer_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def bench(
         schedules: by the name that the table shows; all made for this transformer.
         height: of the pictures, in pixels; the model's own if not given, as is the width.
         width: as the height.
-        batch: pictures in one forward pass. A guidance pair doubles its samples where the spec says so.
+        batch: pictures in one forward pass. A guidance pair doubles its samples where pipelines run one.
         rounds: pairs for each schedule.
         on_round: told what has been done: ``len(schedules) + 2`` times a memory, then ``rounds`` times a round.
 
@@ -78,12 +78,16 @@ def bench(
     everything = Schedule(first.spec, (first.rows[0],) * first.steps)
     height = first.spec.inputs["height"] if height is None else height
     width = first.spec.inputs["width"] if width is None else width
-    inputs = _inputs(transformer, first.spec, height, width, batch)
+    inputs = random_inputs(transformer, first.spec, height, width, batch)
     rows = {NONE: everything, ALL_RECOMPUTE: everything, **schedules}
     plain = partial(_plain, transformer, first.steps, inputs)
     subjects = [plain, *(partial(_under, transformer, schedule, inputs) for schedule in list(rows.values())[1:])]
     device = next(transformer.parameters()).device
+    if device.type == "cuda":
+        transformer(**inputs)  # once, so that what libraries keep for themselves is not counted
     peaks = [_peak(subject, device, name, on_round) for name, subject in zip(rows, subjects, strict=True)]
+    if device.type != "cuda":  # where counting memory takes another way through torch than the work itself
+        warm_up(subjects)
     pairs = paired_seconds(plain, subjects, rounds, on_round)
     return _table(rows, pairs, peaks, (height, width, batch))
 
@@ -95,10 +99,11 @@ def compile_blocks(transformer: nn.Module, spec: ModelSpec) -> None:
             block.compile()
 
 
-def _inputs(transformer: Any, spec: ModelSpec, height: int, width: int, batch: int) -> dict[str, Any]:
-    """Arguments of a forward pass, where the weights are and of their type."""
+def random_inputs(transformer: Any, spec: ModelSpec, height: int, width: int, batch: int) -> dict[str, Any]:
+    """Arguments of a forward pass as pipelines make it, where the weights are and of their type."""
     weight = next(transformer.parameters())
-    inputs = forward_inputs(spec, transformer.config, height, width, batch)
+    as_run = replace(spec, inputs={**spec.inputs, "samples": samples_run(spec)})
+    inputs = forward_inputs(as_run, transformer.config, height, width, batch)
     placed: dict[str, Any] = tree_map_only(Tensor, lambda tensor: tensor.to(weight.device, weight.dtype), inputs)
     return placed
 

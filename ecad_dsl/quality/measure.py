@@ -15,7 +15,7 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import Reward, reference_reward
-from ecad_dsl.quality.timing import Work, paired_seconds
+from ecad_dsl.quality.timing import Work, paired_seconds, warm_up
 from ecad_dsl.reference.pipeline import ReferencePipeline
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
@@ -95,6 +95,8 @@ class Entry:
     group: str
     """``none``, ``fewer steps``, ``baseline`` or ``evolved``."""
     schedule: Schedule
+    family: str = ""
+    """Entries of one family differ in their parameters alone (FORA 2, FORA 3); the group if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -144,5 +146,7 @@ def measure(
         return measured
     steps, batch = entries[0].schedule.steps, min(timer.batch, len(timer.prompts))
     subjects = [partial(timer.under, entry.schedule) for entry in entries]
-    seconds = paired_seconds(partial(timer.plain, steps), subjects, rounds, on_done)
+    plain = partial(timer.plain, steps)
+    warm_up((plain, *subjects))
+    seconds = paired_seconds(plain, subjects, rounds, on_done)
     return [replace(m, seconds=tuple(pairs), batch=batch) for m, pairs in zip(measured, seconds, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -13,16 +13,20 @@ Subject = Callable[[], AbstractContextManager[Work]]
 """Enters what the work runs under (a schedule, say), which is not timed, and gives the work, which is."""
 
 
+def warm_up(subjects: Iterable[Subject]) -> None:
+    """Run everything once."""
+    for subject in subjects:
+        _seconds(subject)
+
+
 def paired_seconds(
     base: Subject, subjects: Sequence[Subject], rounds: int, on_round: Callable[[str], None] = lambda _: None
 ) -> list[list[tuple[float, float]]]:
     """For each subject and round, seconds of (the base's work, the subject's).
 
     The two are neighbours in time and change places from round to round, so that a machine whose speed drifts does not
-    favour either. Everything runs once before, to warm up.
+    favour either. What runs for the first time is to be warmed up before.
     """
-    for subject in (base, *subjects):
-        _seconds(subject)
     pairs: list[list[tuple[float, float]]] = [[] for _ in subjects]
     for turn in range(rounds):
         for index, subject in enumerate(subjects):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,19 @@ GUIDANCE = 3.0
 class ReferencePipeline(PixArtAlphaPipeline):  # type: ignore[misc]
     """diffusers' PixArtAlphaPipeline; only the defaults of a call differ."""
 
+    defaults: Mapping[str, Any] = {
+        "num_inference_steps": STEPS,
+        "guidance_scale": GUIDANCE,
+        "height": 256,
+        "width": 256,
+        "use_resolution_binning": False,
+        "clean_caption": False,
+        "max_sequence_length": TOKENS,
+    }
+
     def __call__(self, prompt: str | list[str] | None = None, **options: Any) -> Any:
         """As PixArtAlphaPipeline's, at 256 x 256 pixels, 20 steps and guidance 3."""
-        defaults = {
-            "num_inference_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            "height": 256,
-            "width": 256,
-            "use_resolution_binning": False,
-            "clean_caption": False,
-            "max_sequence_length": TOKENS,
-        }
-        return super().__call__(prompt, **(defaults | options))
+        return super().__call__(prompt, **{**self.defaults, **options})
 
 
 def load_reference(folder: Path = WEIGHTS / "pipeline") -> ReferencePipeline:

@@ -74,8 +74,9 @@ def apply(
 
     Args:
         pipe_or_transformer: a diffusers pipeline with a transformer, or the transformer.
-        schedule: path of an .ecad, .json or .safetensors file, a program or a schedule. Programs are compiled for
-            this very model; one without a number of steps is compiled for as many as the pipeline is called with.
+        schedule: path of an .ecad, .json or .safetensors file, the name of a schedule of the library (``"fora-3"``), a
+            program or a schedule. Programs are compiled for this very model; one without a number of steps is compiled
+            for as many as the pipeline is called with.
         steps: number of denoising steps, for a program that does not say.
 
     Yields:
@@ -96,7 +97,7 @@ def apply(
         executor.load(compiled)
     clock: Clock
     if transformer is not pipe_or_transformer:
-        clock = SchedulerClock(executor, getattr(pipe_or_transformer, "scheduler", None), compiled)
+        clock = SchedulerClock(executor, pipe_or_transformer, compiled)
     elif isinstance(compiled, Schedule):
         clock = TimestepClock(executor, compiled.steps)
     else:
@@ -174,7 +175,8 @@ def _compiled(
         return schedule
     if not isinstance(schedule, Program):
         raise EcadError(
-            f"a schedule is the path of an .ecad file, a Program or a Schedule, not a {type(schedule).__name__}"
+            "a schedule is the path of a file, a name such as 'fora-3', a Program or a Schedule,"
+            f" not a {type(schedule).__name__}"
         )
     program = schedule
     if steps is None:

@@ -56,32 +56,34 @@ class Clock(ABC):
 class SchedulerClock(Clock):
     """Follows a diffusers scheduler: ``set_timesteps`` begins a generation, ``step`` ends a step."""
 
-    def __init__(self, executor: Executor, scheduler: Any, schedule: Schedule | Callable[[int], Schedule]) -> None:
+    def __init__(self, executor: Executor, pipe: Any, schedule: Schedule | Callable[[int], Schedule]) -> None:
         """``schedule`` is the schedule, or what makes it once the number of steps is known.
 
         Raises:
-            EcadError: there is no scheduler, or it calls the transformer more than once a step.
+            EcadError: the pipeline has no scheduler, or one that calls the transformer more than once a step.
         """
         super().__init__(executor)
-        if scheduler is None:
-            raise EcadError("the pipeline has no scheduler to tell its steps; apply the schedule to pipe.transformer")
-        order = getattr(scheduler, "order", 1)
-        if order != 1:
-            raise EcadError(
-                f"{type(scheduler).__name__} calls the transformer {order} times a step, which no schedule describes;"
-                " use a scheduler of order 1, such as DPMSolverMultistepScheduler or FlowMatchEulerDiscreteScheduler"
-            )
-        self._scheduler = scheduler
+        self._pipe = pipe
+        self._scheduler = _checked(pipe)
+        self._following = ExitStack()
         self._schedule = schedule
         self._running = False
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(super().watch())
-            stack.enter_context(_followed(self._scheduler, "set_timesteps", self._begin))
-            stack.enter_context(_followed(self._scheduler, "step", self.executor.advance))
-            yield
+        with super().watch():
+            self._follow()
+            try:
+                yield
+            finally:
+                self._following.close()
+
+    def _follow(self) -> None:
+        """The scheduler that the pipeline has now, and no other."""
+        self._following.close()
+        self._scheduler = _checked(self._pipe)
+        self._following.enter_context(_followed(self._scheduler, "set_timesteps", self._begin))
+        self._following.enter_context(_followed(self._scheduler, "step", self.executor.advance))
 
     def _begin(self) -> None:
         self._running = False
@@ -98,6 +100,9 @@ class SchedulerClock(Clock):
 
     def before_forward(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         executor = self.executor
+        if self._pipe.scheduler is not self._scheduler:  # another one took its place and was told the steps since
+            self._follow()
+            self._begin()
         if not self._running:
             raise EcadError(
                 "the transformer was called before the pipeline's scheduler was told the number of steps;"
@@ -115,6 +120,20 @@ class SchedulerClock(Clock):
 
     def restart(self) -> None:
         raise EcadError("the pipeline's scheduler begins the generations; restart() is for a transformer without one")
+
+
+def _checked(pipe: Any) -> Any:
+    """The scheduler of a pipeline, where its steps are those of a schedule."""
+    scheduler = getattr(pipe, "scheduler", None)
+    if scheduler is None:
+        raise EcadError("the pipeline has no scheduler to tell its steps; apply the schedule to pipe.transformer")
+    order = getattr(scheduler, "order", 1)
+    if order != 1:
+        raise EcadError(
+            f"{type(scheduler).__name__} calls the transformer {order} times a step, which no schedule describes;"
+            " use a scheduler of order 1, such as DPMSolverMultistepScheduler or FlowMatchEulerDiscreteScheduler"
+        )
+    return scheduler
 
 
 TIMESTEPS = ("timestep", "timesteps", "t")

@@ -122,9 +122,9 @@ class Executor:
                 "gradient checkpointing runs blocks again in the backward pass, when the step is over;"
                 " call disable_gradient_checkpointing() on the transformer, or run it under torch.no_grad()"
             )
-        self.call += 1
-        if self.step == self.call == 0:
+        if self.step == 0 and self.call < 0:
             self.attach()  # to what was compiled since
+        self.call += 1
         self.forwards += 1
         self.shape = shape
 
@@ -165,8 +165,21 @@ class Cell:
         # A copy of a transformer under a schedule has the plain module there.
         if isinstance(shadow, Route) and shadow is not self.route:
             raise _under_schedule()
+        if self._unwrap():
+            raise EcadError(
+                f"{self} was wrapped by torch.compile while the schedule was on, and has been put back; compile"
+                " components before the schedule, or blocks in place (block.compile()) at any time"
+            )
         self._follow_replacement()
         self.parent.__dict__[self.name] = self.route
+
+    def _unwrap(self) -> bool:
+        """Put the component back if it was compiled by wrapping: what was wrapped is the route. Whether it was."""
+        registered = self.parent._modules.get(self.name)
+        if registered is None or registered is self.module or not _is_wrapped(registered):
+            return False
+        self.parent._modules[self.name] = self.module
+        return True
 
     def _follow_replacement(self) -> None:
         """Somebody may have registered another module in place of the component, perhaps one around it (LoRA does)."""
@@ -181,6 +194,7 @@ class Cell:
         self.route = _route(self)
 
     def detach(self) -> None:
+        self._unwrap()
         self._follow_replacement()
         if self.parent.__dict__.get(self.name) is self.route:
             del self.parent.__dict__[self.name]

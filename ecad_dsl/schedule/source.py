@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 
-from ecad_dsl import language
+from ecad_dsl import language, schedules
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import read_start
 from ecad_dsl.language import tree
@@ -17,24 +18,46 @@ parse = language.parse
 
 
 def load(path: str | PathLike[str]) -> tree.Program:
-    """The program in a file.
+    """The program in a file, or the schedule of the library that is called so (``fora-3``).
 
     Raises:
-        EcadError: the file cannot be read, or holds masks.
+        EcadError: the file cannot be read, or holds masks; there is neither such a file nor such a schedule.
         ScheduleSyntaxError: it holds no program.
     """
     return parse(read_bytes(path), str(path))
 
 
 def read_bytes(path: str | PathLike[str]) -> bytes:
-    """What is in a program's file; of one that is too large for a program only so much that the parser will refuse it.
+    """The text of a program in a file or, where there is no such file, in the library.
+
+    Of a file that is too large for a program only so much is read that the parser will refuse it.
 
     Raises:
-        EcadError: the file cannot be read, or holds masks.
+        EcadError: the file cannot be read, or holds masks; there is neither such a file nor such a schedule.
     """
+    if is_in_library(path):
+        return schedules.text(str(path)).encode()
     if holds_masks(path):
         raise EcadError(f"{path} holds masks, not a program; `ecad show` and `ecad compile` read it")
     return read_start(path, MAX_BYTES + 1)
+
+
+def is_in_library(path: str | PathLike[str]) -> bool:
+    """Whether this is no file but the name of a schedule in the library. A file that is called so goes first.
+
+    Raises:
+        EcadError: it looks like such a name, and there is neither; the message says which comes closest.
+    """
+    name = str(path)
+    if not language.tree.NAME.fullmatch(name) or name.endswith(_SUFFIXES) or Path(name).exists():
+        return False
+    if name in schedules.names():
+        return True
+    help_ = schedules.closest(name) or "ecad schedules list says which there are"
+    raise EcadError(f"there is no file {name}, and no schedule of the library is called so; {help_}")
+
+
+_SUFFIXES = (".ecad", ".json", ".safetensors")
 
 
 def format(program: tree.Program) -> str:

@@ -16,12 +16,11 @@ from PIL import Image
 from pymoo.indicators.hv import HV
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import Candidate, evolve
+from ecad_dsl.evolution.search import Candidate
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.schedule import compile, parse
-from tests.evolution.synthetic import Synthetic
 
 SPEC = load_spec("reference")
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
@@ -137,7 +136,8 @@ def test_more_reward_for_more_macs_dominates_nothing() -> None:
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_heat_maps_are_written_whole(tmp_path: Path, model: str, suffix: str) -> None:
     path = tmp_path / f"map{suffix}"
-    figures.heat_map(compile(parse("cache all every 3 steps"), load_spec(model), 20), path, "FORA 3")
+    cells = frames.cells(compile(parse("cache all every 3 steps"), load_spec(model), 20))
+    figures.save(figures.heat_map(cells, "FORA 3"), path)
     if suffix == ".png":
         assert len(np.unique(np.asarray(Image.open(path)).reshape(-1, 4), axis=0)) > 10
     else:
@@ -146,8 +146,9 @@ def test_heat_maps_are_written_whole(tmp_path: Path, model: str, suffix: str) ->
 
 
 def test_a_figure_in_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EcadError, match=r"written as \.png or \.svg"):
-        figures.heat_map(compile(parse(""), SPEC, 2), tmp_path / "map.bmp")
+    axes = figures.heat_map(frames.cells(compile(parse(""), SPEC, 2)))
+    with pytest.raises(EcadError, match=r"written as \.png, \.svg or \.pdf"):
+        figures.save(axes, tmp_path / "map.bmp")
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +173,7 @@ def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_p
         [measured("none", rewards, seconds=((1.0, 1.0),)), measured("<b>", rewards, seconds=((1.0, 1.0),))]
     )
     picture = tmp_path / "plot.png"
-    figures.pareto_plot(table, picture)
+    figures.save(figures.pareto(table), picture)
     write_report(
         tmp_path / "report.html",
         title="A & B",
@@ -192,11 +193,3 @@ def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_p
     assert inside is not None
     assert base64.b64decode(inside.group(1)) == picture.read_bytes()
     assert "http" not in text
-
-
-def test_a_run_becomes_a_frame_of_its_evaluations(tmp_path: Path) -> None:
-    *_, last = evolve(Synthetic(), tmp_path, population=6, generations=2, seed=0)
-    frame = frames.evaluations(tmp_path)
-    assert set(pareto.front(frame)["macs"]) == {candidate.macs for candidate in last.front}
-    with pytest.raises(EcadError, match="holds no run"):
-        frames.evaluations(tmp_path / "elsewhere")

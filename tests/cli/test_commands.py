@@ -253,7 +253,7 @@ def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
 def count(store: Path) -> int:
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         try:
-            return int(database.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+            return int(database.execute("SELECT count(*) FROM candidates").fetchone()[0])
         except sqlite3.OperationalError:  # not made yet
             return 0
 
@@ -282,7 +282,7 @@ WRONG = [
     (("compile", "{good}", "-o", "/proc/nowhere/masks.safetensors"), "cannot write"),
     (("cost", "{garbage}"), "error[E10"),
     (("cost", "{good}", "--height", "3"), "multiples of 16 pixels, not 3 x 256"),
-    (("show", "{good}", "-o", "map.bmp"), "written as .png or .svg"),
+    (("show", "{good}", "-o", "map.bmp"), "written as .png, .svg or .pdf"),
     (("show", "{good}", "-o", "/proc/nowhere/map.png"), "cannot write"),
     (("fmt", "{garbage}"), "error[E10"),
     (("generate", "a red unicorn"), "does not know 'unicorn'"),

@@ -135,7 +135,7 @@ WRONG = [
     (("diff", "{a}", "missing.ecad"), "there is no file missing.ecad"),
     (("diff", "{a}", "{flux}"), "a.ecad --to flux.1-dev --to-steps 20"),
     (("diff", "{a}", "{fifty}"), "a.ecad --to pixart-alpha --to-steps 50"),
-    (("diff", "{a}", "{a}", "-o", "map.bmp"), "written as .png or .svg"),
+    (("diff", "{a}", "{a}", "-o", "map.bmp"), "written as .png, .svg or .pdf"),
     (("diff", "-", "-"), "one of the two, not both"),
     (("retarget", "{a}"), "say what to rewrite it for"),
     (("retarget", "{a}", "--to", "nonsense"), "unknown model 'nonsense'"),

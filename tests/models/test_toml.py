@@ -91,7 +91,7 @@ def test_a_file_may_begin_with_a_mark_and_is_read_anew_each_time(tmp_path: Path)
     [
         ('title = "Mine"', "title = ", "no TOML"),
         ('title = "Mine"', "title = 3", "'title' must be a text"),
-        ('title = "Mine"', 'tilte = "Mine"', "no key 'tilte'; its keys are base, blocks, config"),
+        ('title = "Mine"', 'tilte = "Mine"', "no key 'tilte'; its keys are base, blocks, checkpoint"),
         ('title = "Mine"', 'base = "flux"', "base 'flux' is no shipped model"),
         ("transformer =", "#", "the key 'transformer' is missing"),
         ("[[stacks]]", "[stacks]", "'stacks' must be a list"),

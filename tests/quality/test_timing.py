@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from ecad_dsl.quality import timing
-from ecad_dsl.quality.timing import Work, paired_seconds
+from ecad_dsl.quality.timing import Work, paired_seconds, warm_up
 
 
 def test_every_time_is_taken_beside_the_bases_in_alternating_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,7 @@ def test_every_time_is_taken_beside_the_bases_in_alternating_order(monkeypatch: 
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
     base, one, two = (partial(subject, name, seconds) for name, seconds in (("base", 4.0), ("one", 2.0), ("two", 1.0)))
     done: list[str] = []
+    warm_up((base, one, two))
     pairs = paired_seconds(base, [one, two], rounds=2, on_round=done.append)
     assert runs[:3] == ["base", "one", "two"]
     assert runs[3:7] == ["base", "one", "base", "two"]

@@ -9,7 +9,13 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_submodules
-from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtSigmaPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+)
 from peft import LoraConfig, inject_adapter_in_model
 
 from ecad_dsl.errors import EcadError
@@ -119,6 +125,35 @@ def test_a_pipeline_with_the_transformer_but_its_own_scheduler_is_refused(pipe: 
             generate(other)
         assert torch.equal(generate(pipe), cached)
     assert generate(other).shape == cached.shape
+
+
+@pytest.mark.parametrize("when", ["before any generation", "between generations", "after one cut short"])
+def test_the_scheduler_may_be_replaced_under_a_schedule(pipe: Any, generate: Generate, when: str) -> None:
+    def interrupt(step: int, timestep: torch.Tensor, latents: torch.Tensor) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    schedule, first = oracle.random_schedule(inspect(pipe), 5), pipe.scheduler
+    with apply(pipe, schedule):
+        if when == "between generations":
+            generate(pipe)
+        if when == "after one cut short":
+            with pytest.raises(KeyboardInterrupt):
+                generate(pipe, callback_steps=1, callback=interrupt)
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+        cached = generate(pipe)
+        assert torch.equal(generate(pipe), cached)
+        with pytest.raises(EcadError, match="has 5 steps, but DDIMScheduler takes 7"):
+            generate(pipe, steps=7)
+        pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+        with pytest.raises(EcadError, match="HeunDiscreteScheduler calls the transformer 2 times a step"):
+            generate(pipe)
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+        assert torch.equal(generate(pipe), cached)
+    for scheduler in (first, pipe.scheduler):
+        assert not {"step", "set_timesteps"} & set(vars(scheduler))
+    with apply(pipe, schedule):
+        assert torch.equal(generate(pipe), cached)
 
 
 def test_callbacks_see_every_step_and_may_run_another_pipeline(pipe: Any, generate: Generate) -> None:

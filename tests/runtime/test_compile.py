@@ -160,3 +160,44 @@ def test_what_is_compiled_other_than_in_place_is_refused_rather_than_passed_by(w
         module.forward = torch.compile(module.forward)
     with pytest.raises(EcadError, match=r"block\.compile\(\)"), apply(transformer, schedule):
         pass
+
+
+@pytest.mark.parametrize("when", ["before", "within", "between generations"])
+@pytest.mark.parametrize("way", ["in place", "wrapped"])
+def test_a_component_compiled_by_itself_is_cached_or_refused_by_name(way: str, when: str) -> None:
+    torch._dynamo.reset()
+    transformer, compiler = pixart_transformer(), Compiler()
+    block = transformer.transformer_blocks[1]
+    schedule = oracle.random_schedule(inspect(transformer), STEPS)
+    plain = oracle.denoise_pixart(transformer, STEPS)
+    with oracle.brute_force(transformer, schedule):
+        expected = oracle.denoise_pixart(transformer, STEPS)
+
+    def compile_attention() -> None:
+        if way == "in place":
+            block.attn1.compile(backend=compiler)
+        else:
+            block.attn1 = torch.compile(block.attn1, backend=compiler)
+
+    if when == "before":
+        compile_attention()
+    with apply(transformer, schedule):
+        if when == "between generations":
+            oracle.denoise_pixart(transformer, STEPS)
+        if when != "before":
+            compile_attention()
+        if way == "wrapped" and when != "before":
+            with pytest.raises(EcadError, match=r"self \(attn1\) of blocks 1 was wrapped by torch.compile"):
+                oracle.denoise_pixart(transformer, STEPS)
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), expected)
+    assert torch.equal(oracle.denoise_pixart(transformer, STEPS), plain)
+
+
+def test_a_component_wrapped_midway_does_not_outlive_the_schedule() -> None:
+    transformer = pixart_transformer()
+    plain = oracle.denoise_pixart(transformer, STEPS)
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), STEPS)):
+        oracle.denoise_pixart(transformer, 3)
+        block = transformer.transformer_blocks[1]
+        block.attn1 = torch.compile(block.attn1)
+    assert torch.equal(oracle.denoise_pixart(transformer, STEPS), plain)
