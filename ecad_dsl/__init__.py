@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ecad_dsl.pipelines.load import call_defaults, load_pipeline
     from ecad_dsl.quality.bench import bench
     from ecad_dsl.quality.measure import Sampler
+    from ecad_dsl.quality.prompt_files import read_prompts
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime.apply import ScheduleCacheConfig, apply, disable, enable
     from ecad_dsl.runtime.compile import compile
@@ -82,6 +83,7 @@ _HOMES = {
     "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "read_prompts": "quality.prompt_files",
     "retarget": "schedule.retarget",
     "save_safetensors": "schedule",
     "simplify": "schedule.simplify",
@@ -130,6 +132,7 @@ __all__ = [
     "load_safetensors",
     "load_spec",
     "parse",
+    "read_prompts",
     "retarget",
     "save_safetensors",
     "simplify",

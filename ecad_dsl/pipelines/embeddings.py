@@ -199,18 +199,20 @@ def embed(
     missing = Embeddings(folder).missing([*prompts, ""])
     rows: dict[str, Tensor] = {}
     texts: dict[str, str] = {}
-    for start in range(0, len(missing), batch):
-        chosen = missing[start : start + batch]
-        for prompt, row in zip(chosen, _encode(pipe, encoding, chosen), strict=True):
-            key = encoding.key(prompt)
-            texts[key] = prompt
-            rows |= {f"{key}.{name}": tensor for name, tensor in row.items()}
-        if sum(tensor.nbytes for tensor in rows.values()) >= shard_bytes:
+    try:
+        for start in range(0, len(missing), batch):
+            chosen = missing[start : start + batch]
+            for prompt, row in zip(chosen, _encode(pipe, encoding, chosen), strict=True):
+                key = encoding.key(prompt)
+                texts[key] = prompt
+                rows |= {f"{key}.{name}": tensor for name, tensor in row.items()}
+            if sum(tensor.nbytes for tensor in rows.values()) >= shard_bytes:
+                _write_shard(folder, rows, texts)
+                rows, texts = {}, {}
+            on_done(len(chosen))
+    finally:  # Ctrl-C loses nothing
+        if rows:
             _write_shard(folder, rows, texts)
-            rows, texts = {}, {}
-        on_done(len(chosen))
-    if rows:
-        _write_shard(folder, rows, texts)
     return len(missing)
 
 
