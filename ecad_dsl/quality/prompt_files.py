@@ -19,7 +19,7 @@ import hashlib
 import io
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -126,8 +126,10 @@ def _json_lines(text: str) -> _Read:
 
 def _table(text: str, delimiter: str) -> _Read:
     # In tables with tabs that were written by hand, a quote is a letter like any other.
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting, strict=True)
+    quoted = delimiter == ","
+    reader = csv.reader(
+        io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=True
+    )
     prompts, ids = [], []
     try:
         header = next(reader, [])
@@ -141,7 +143,7 @@ def _table(text: str, delimiter: str) -> _Read:
                 raise _WrongLineError(
                     reader.line_num, f"the row has {len(row)} cells, and the prompt is the {column + 1}."
                 )
-            cell = row[column] if delimiter == "," else _unquoted(row[column])
+            cell = row[column] if quoted else _unquoted(row[column])
             prompts.append(_not_empty(cell, reader.line_num))
             ids.append(row[own] if own is not None and own < len(row) else str(len(prompts)))
     except csv.Error as error:
@@ -263,7 +265,7 @@ def _id_of(value: Mapping[str, Any], number: int) -> str:
     return str(next((value[name] for name in IDS if name in value), number))
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[str], _Read]] = {
     ".txt": _text,
     ".json": _json,
     ".jsonl": _json_lines,
