@@ -37,6 +37,7 @@ def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame
             {
                 "name": m.entry.name,
                 "group": m.entry.group,
+                "family": m.entry.family or m.entry.group,
                 "steps": m.entry.schedule.steps,
                 "macs": m.macs,
                 "macs_share": m.macs / base.macs,

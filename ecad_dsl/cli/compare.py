@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecad_dsl.cli.console import (
     JsonOption,
-    ScheduleFiles,
     SeedOption,
     WorkersOption,
     check_picture,
     check_step_count,
     check_writable,
     console,
+    echo,
     open_schedule,
     print_json,
     print_table,
     progress_bar,
     unused_name,
+    writable_folder,
 )
+from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ecad_dsl.cli.console import OpenSchedule
     from ecad_dsl.quality.measure import Entry, Measured
     from ecad_dsl.reference.pipeline import ReferencePipeline
 
@@ -37,7 +40,13 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    files: ScheduleFiles,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|RUN...",
+            help="Schedules by file or name; or folders of runs, each with its front as a family of its own.",
+        ),
+    ],
     steps: Annotated[
         int, typer.Option("--steps", "-s", min=2, max=1000, help="Steps of portable programs and baselines.")
     ] = 20,
@@ -45,42 +54,92 @@ def compare(
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Folder for all tables as CSV, with the reward of every prompt.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw reward against MACs as .png, .svg or .pdf.")] = None,
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure schedules and baselines on the reference model: reward, MACs and time, with intervals."""
-    from ecad_dsl.analysis.baselines import baselines
-    from ecad_dsl.analysis.compare import table
+    """Measure schedules and baselines on the reference model, and say what the schedules gain over each.
+
+    Gains are at equal cost and at equal quality, with intervals; what each figure means is in docs/analysis.md.
+    """
+    from ecad_dsl.analysis.comparison import compared, rewards
     from ecad_dsl.files import write_text
+    from ecad_dsl.quality.prompts import held_out
+
+    check_picture(plot)
+    opened = [(family, open_schedule(file)) for family, file in _files(files)]
+    for path in (csv, plot):
+        if path is not None:
+            check_writable(path)
+    if tables is not None:
+        writable_folder(tables)
+    measured = _measure(opened, steps, prompts, seed, rounds, workers)
+    found = compared(measured)
+    if csv is not None:
+        write_text(csv, found["table"].to_csv(index=False))
+    if tables is not None:
+        for name, table in {**found, "rewards": rewards(measured, held_out(prompts, seed))}.items():
+            write_text(tables / f"{name}.csv", table.to_csv(index=name == "wins"))
+    if plot is not None:
+        from ecad_dsl.analysis import figures
+
+        figures.save(figures.pareto(found["table"], f"{prompts} held-out prompts"), plot)
+    if json:
+        print_json({name: _records(table) for name, table in found.items()})
+    else:
+        print_comparison(found["table"], f"{prompts} held-out prompts of the reference model")
+        _print_claims(found)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON. What has no figure is null: NaN, and savings at a quality that is never reached."""
+    from math import inf, nan
+
+    rows: list[dict[str, Any]] = (
+        table.replace([inf, -inf], nan).reset_index(drop=table.index.name is None).to_dict("records")
+    )
+    return rows
+
+
+def _files(files: Sequence[str]) -> list[tuple[str, str]]:
+    """Families and files; a run's are those of its front.
+
+    Raises:
+        EcadError: a run has no front yet.
+    """
+    found = []
+    for file in files:
+        if not (Path(file) / "run.sqlite").is_file():
+            found.append(("evolved", file))
+            continue
+        front = sorted((Path(file) / "front").glob("*.ecad"))
+        if not front:
+            raise EcadError(f"the run in {file} has no front yet; go on with it: ecad evolve --resume {file}")
+        found += [(Path(file).resolve().name, str(schedule)) for schedule in front]
+    return found
+
+
+def _measure(
+    opened: Sequence[tuple[str, OpenSchedule]], steps: int, prompts: int, seed: int, rounds: int, workers: int | None
+) -> list[Measured]:
+    """The baselines, then the schedules that were opened, each under a name of its own."""
+    from ecad_dsl.analysis.baselines import baselines
     from ecad_dsl.quality.measure import Entry
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime import inspect
 
-    check_picture(plot)
-    opened = {file: open_schedule(file) for file in files}
-    for path in (csv, plot):
-        if path is not None:
-            check_writable(path)
     pipe = load_reference()
     spec = inspect(pipe)
     entries = baselines(spec, steps)
-    for file, source in opened.items():
+    for family, source in opened:
         schedule = source.on(spec, default_steps=steps)
         check_step_count(pipe, schedule.steps)
-        entries.append(Entry(unused_name(Path(file).stem, {entry.name for entry in entries}), "evolved", schedule))
-    measured = measure_all(pipe, entries, prompts, seed, rounds, workers)
-    result = table(measured)
-    if csv is not None:
-        write_text(csv, result.to_csv(index=False))
-    if plot is not None:
-        from ecad_dsl.analysis import figures
-
-        figures.save(figures.pareto(result, f"{prompts} held-out prompts"), plot)
-    if json:
-        print_json(result.to_dict("records"))
-    else:
-        print_comparison(result, f"{prompts} held-out prompts of the reference model")
+        name = unused_name(Path(source.file).stem, {entry.name for entry in entries})
+        entries.append(Entry(name, "evolved", schedule, family))
+    return measure_all(pipe, entries, prompts, seed, rounds, workers)
 
 
 def measure_all(
@@ -130,3 +189,67 @@ def print_comparison(result: pd.DataFrame, title: str) -> None:
     columns = ("schedule", "steps", "MACs", "reward", "95 % interval", "ms", "time", "promise")
     print_table(title, columns, lines)
     console().print("[dim]ms: per image. time: measured speed-up, median of paired runs. promise: by MACs.[/]")
+
+
+def _print_claims(found: Mapping[str, pd.DataFrame]) -> None:
+    """What is gained, over whom; then the strongest rivals once more, in sentences."""
+    from ecad_dsl.analysis.claims import claim
+
+    for ours, lines in found["claims"].groupby("ours", sort=False):
+        print_table(
+            f"What {ours} gains at equal cost, and saves at equal reward (95 % intervals)",
+            ("over", "MACs", "reward", "interval", "wins", "saves", "interval"),
+            [_claim_cells(line) for _, line in lines.sort_values("macs").iterrows()],
+        )
+    if len(found["runs"]):
+        print_table(
+            "Over all runs",
+            ("over", "MACs", "runs", "mean gain", "worst", "best", "ahead", "surely"),
+            [
+                (line["rival"], f"{line['macs_share']:.1%}", f"{line['runs']}", f"{line['gain']:+.3f}",
+                 f"{line['worst']:+.3f}", f"{line['best']:+.3f}", f"{line['ahead']}", f"{line['surely']}")
+                for _, line in found["runs"].iterrows()
+            ],
+        )  # fmt: skip
+    hypervolumes = found["hypervolumes"]
+    worst = hypervolumes["worst_reward"].iloc[0]
+    print_table(
+        f"Hypervolume: reward above {worst:.3f} times share of the MACs saved",
+        ("family", "schedules", "hypervolume", "95 % interval"),
+        [
+            (line["family"], f"{line['schedules']}", f"{line['hypervolume']:.3f}",
+             f"{line['low']:.3f} to {line['high']:.3f}")
+            for _, line in hypervolumes.iterrows()
+        ],
+    )  # fmt: skip
+    free = found["dominated"].query("dominated_by == ''")["name"]
+    echo(f"\nnot dominated by anything here: {', '.join(free)}\n")
+    for _, line in found["claims"][found["claims"]["rival"].isin(_strongest(found))].iterrows():
+        echo(claim(line))
+
+
+def _strongest(found: Mapping[str, pd.DataFrame]) -> set[str]:
+    """The rivals that no other rival beats."""
+    from ecad_dsl.analysis.pareto import front
+
+    table = found["table"]
+    return set(front(table[table["group"] != "evolved"])["name"])
+
+
+def _claim_cells(line: pd.Series[Any]) -> tuple[str, ...]:
+    missing = isnan(line["gain"])
+    low, high = _saving(line["saved_low"]), _saving(line["saved_high"])
+    return (
+        line["rival"],
+        f"{line['macs_share']:.1%}",
+        "" if missing else f"{line['gain']:+.3f}",
+        "dearer" if missing else f"{line['gain_low']:+.2f} to {line['gain_high']:+.2f}",
+        "" if missing else f"{line['wins']:.0%}",
+        _saving(line["saved"]),
+        low if low == high else f"{low} to {high}",
+    )
+
+
+def _saving(share: float) -> str:
+    """A share of the MACs; minus infinity stands for a reward that is never reached."""
+    return "never" if share == -float("inf") else f"{share:.0%}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 from safetensors import safe_open
@@ -171,9 +172,14 @@ def test_compare_prints_and_writes_every_baseline(ecad, write, tmp_path: Path) -
     assert ecad("compile", write("steps 3\nreuse cross\n"), "-o", masks)[0] == 0
     code, out, _ = ecad(
         "compare", write("cache all every 2 steps\n", "mine.ecad"), masks, "--workers", 1,
-        "-s", 4, "--prompts", 2, "--rounds", 0, "--csv", table, "--plot", plot,
+        "-s", 4, "--prompts", 2, "--rounds", 0, "--csv", table, "--plot", plot, "--tables", tmp_path / "all",
     )  # fmt: skip
     assert code == 0
+    assert "gains at equal cost" in out
+    assert "Hypervolume" in out
+    rewards = pd.read_csv(tmp_path / "all" / "rewards.csv").pivot(index="position", columns="name", values="reward")
+    claims = pd.read_csv(tmp_path / "all" / "claims.csv").set_index("rival")
+    assert claims.loc["fora-2", "gain"] == pytest.approx((rewards["mine"] - rewards["fora-2"]).mean())
     for name in ("mine", "masks", "none", "fora-3", "2 steps"):
         assert name in out
         assert f"\n{name}," in table.read_text()
