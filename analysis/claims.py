@@ -23,7 +23,7 @@ import pandas as pd
 from ecad_dsl.analysis.pareto import front, hypervolume
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.quality.bootstrap import Array, interval, resamples
+from ecad_dsl.quality.bootstrap import Array, Indices, interval, resamples
 from ecad_dsl.quality.measure import Measured
 
 _ROUNDING = 1e-9
@@ -69,7 +69,7 @@ class Curve:
         mixed: Array = (1 - share) * self.values[after - 1] + share * self.values[after]
         return mixed
 
-    def least_cost(self, quality: Array, chosen: Array | None = None) -> Array:
+    def least_cost(self, quality: Array, chosen: Indices | None = None) -> Array:
         """The least cost at which the mean over prompts reaches each of these qualities; infinite where it never does.
 
         ``chosen`` [qualities, prompts] are the resamples of prompts that belong to the qualities; all prompts if None.
@@ -301,7 +301,7 @@ def _whole(measured: Sequence[Measured]) -> int:
     return whole
 
 
-def _resampled(values: Array, chosen: Array) -> Array:
+def _resampled(values: Array, chosen: Indices) -> Array:
     """Means of ``values`` [schedules, prompts] over resamples of the prompts: [resamples, schedules]."""
     times = np.zeros(chosen.shape)  # that each prompt was chosen
     np.add.at(times, (np.arange(len(chosen))[:, None], chosen), 1)

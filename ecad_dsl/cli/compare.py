@@ -95,13 +95,13 @@ def compare(
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON. What has no figure is null: NaN, and savings at a quality that is never reached."""
+    """Rows for JSON. What has no figure is null: NaN, and what is saved at a reward that is never reached."""
     from math import inf, nan
 
-    rows: list[dict[str, Any]] = (
-        table.replace([inf, -inf], nan).reset_index(drop=table.index.name is None).to_dict("records")
-    )
-    return rows
+    named = table.reset_index() if table.index.name else table
+    return [
+        {str(name): value for name, value in row.items()} for row in named.replace([inf, -inf], nan).to_dict("records")
+    ]
 
 
 def _files(files: Sequence[str]) -> list[tuple[str, str]]:

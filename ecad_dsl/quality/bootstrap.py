@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 RESAMPLES = 2000
 
 
-def resamples(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def resamples(count: int) -> Indices:
     """Which of ``count`` values each resample takes, [resamples, count]; always the same ones."""
     return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
 
