@@ -20,7 +20,8 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec, Stack
 from ecad_dsl.models.meta import submodule
 from ecad_dsl.runtime.inspect import block_counts
-from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock, first_token, sample
+from ecad_dsl.runtime.unread import Unread, first_token, sample
+from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock
 from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, plan
 from ecad_dsl.schedule.schedule import Schedule
 
@@ -222,6 +223,10 @@ class Cell:
         if self.sample is None or self.sampled != self.executor.shape:
             self.sample, self.sampled = sample(output), self.executor.shape
 
+    def unread(self) -> Any:
+        """What the block gets of this component at such a step."""
+        return Unread(self.sample) if isinstance(self.sample, torch.Tensor) else self.sample
+
     def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
         executor = self.executor
         here = f"step {executor.step} reuses {self}"
@@ -265,7 +270,7 @@ class Route:
         if op == RUN and not cell.feeds:
             return cell.module(*args, **kwargs)
         if op == SKIP:
-            return cell.sample if cell.keeps else first_token(args, kwargs)
+            return cell.unread() if cell.keeps else Unread(first_token(args, kwargs))
         if cell.last_forward == executor.forwards:
             raise EcadError(CALLED_TWICE.format(cell))
         cell.last_forward = executor.forwards
@@ -275,7 +280,7 @@ class Route:
         if op != RUN:
             cell.keep(output)
         if op == STORE:
-            return cell.sample
+            return cell.unread()
         if cell.feeds:
             cell.keep_sample(output)
         return output

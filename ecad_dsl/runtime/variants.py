@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.runtime.unread import first_token
 from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, RUN_STORE, SKIP, STORE
 
 if TYPE_CHECKING:
@@ -24,26 +25,6 @@ if TYPE_CHECKING:
 CALLED_TWICE = (
     "{} was called twice in one transformer call, so its output cannot be cached; turn feed-forward chunking off"
 )
-
-
-# What stands in for an output that nobody reads is one token, [batch, 1, width]: whatever arithmetic the block does
-# with it comes out in shapes that fit, at the price of one token.
-
-
-def first_token(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """For a norm: of its input."""
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor):
-            return value[:, :1]
-    raise AssertionError("a norm is called with a tensor")
-
-
-def sample(output: Any) -> Any:
-    """For a component: of its output, copied. Of several (text beside picture) all but the first are empty."""
-    if isinstance(output, Tensor):
-        return output.detach()[:, :1].clone()
-    first, *rest = output
-    return (sample(first), *(part.detach()[:, :0].clone() for part in rest))
 
 
 class Slot:
