@@ -25,6 +25,7 @@ from ecad_dsl.cli import (
     schedules,
     score,
     simplify,
+    smoothcache,
 )
 from ecad_dsl.cli.console import WRONG_USE, echo_err
 from ecad_dsl.errors import EcadError, EcadWarning
@@ -45,6 +46,7 @@ for group in (
     explain,
     reading,
     simplify,
+    smoothcache,
     generate,
     embed,
     evolve,
