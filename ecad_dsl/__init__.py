@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
     from ecad_dsl.pipelines.load import call_defaults, load_pipeline
+    from ecad_dsl.pipelines.pictures import read_picture
     from ecad_dsl.quality.bench import bench
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.quality.prompt_files import read_prompts
@@ -83,6 +84,7 @@ _HOMES = {
     "load_safetensors": "schedule",
     "load_spec": "models",
     "parse": "schedule",
+    "read_picture": "pipelines.pictures",
     "read_prompts": "quality.prompt_files",
     "retarget": "schedule.retarget",
     "save_safetensors": "schedule",
@@ -132,6 +134,7 @@ __all__ = [
     "load_safetensors",
     "load_spec",
     "parse",
+    "read_picture",
     "read_prompts",
     "retarget",
     "save_safetensors",

@@ -272,6 +272,6 @@ def check_step_count(pipe: Any, steps: int) -> None:
     Raises:
         EcadError: the message names the limit.
     """
-    limit = getattr(pipe.scheduler.config, "num_train_timesteps", None)
-    if limit is not None and steps > limit:
-        raise EcadError(f"{steps} steps are too many: the pipeline's scheduler has {limit}; ask for fewer")
+    from ecad_dsl.pipelines.load import check_step_count
+
+    check_step_count(pipe, steps)

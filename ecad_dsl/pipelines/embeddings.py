@@ -106,7 +106,7 @@ class Embeddings:
         self.folder = Path(folder)
         self.encoding = _read_encoding(self.folder)
         self._places: dict[str, Path] = {}
-        for shard in sorted(self.folder.glob("*.safetensors")):
+        for shard in sorted(self.folder.glob("[!.]*.safetensors")):  # with a dot: one that was being written
             self._places |= dict.fromkeys(_keys(shard), shard)
 
     def __len__(self) -> int:
@@ -119,11 +119,11 @@ class Embeddings:
         """Prompts that are not there, each once."""
         return [prompt for prompt in dict.fromkeys(prompts) if prompt not in self]
 
-    def read(self, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """The tensors of prompts, by the argument that takes them, the prompts along the first dimension.
+    def check(self, prompts: Iterable[str]) -> None:
+        """Refuse prompts that are not there.
 
         Raises:
-            EcadError: some are not there.
+            EcadError: the message names the first.
         """
         if missing := self.missing(prompts):
             more = f", nor are {len(missing) - 1} others" if len(missing) > 1 else ""
@@ -131,6 +131,14 @@ class Embeddings:
                 f"the embeddings in {self.folder} do not hold the prompt {missing[0]!r}{more}; add them with"
                 f" `ecad embed --model {self.encoding.model} -o {self.folder}`"
             )
+
+    def read(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """The tensors of prompts, by the argument that takes them, the prompts along the first dimension.
+
+        Raises:
+            EcadError: some are not there.
+        """
+        self.check(prompts)
         rows = [self._row(self.encoding.key(prompt)) for prompt in prompts]
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 

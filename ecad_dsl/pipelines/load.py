@@ -17,7 +17,7 @@ from diffusers.utils import logging
 from transformers.utils import logging as transformers_logging
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.models import ModelSpec
+from ecad_dsl.models import ModelSpec, load_spec, spec_names
 from ecad_dsl.models.meta import arguments, meta_transformer
 from ecad_dsl.pipelines.missing import check_complete, explained
 from ecad_dsl.pipelines.room import Parts, Quantize, check_memory
@@ -217,10 +217,36 @@ def call_defaults(pipe: Any) -> dict[str, Any]:
     return defaults
 
 
+def check_step_count(pipe: Any, steps: int) -> None:
+    """Refuse more steps than the pipeline's noise schedule has.
+
+    Raises:
+        EcadError: the message names the limit.
+    """
+    limit = getattr(pipe.scheduler.config, "num_train_timesteps", None)
+    if limit is not None and steps > limit:
+        raise EcadError(f"{steps} steps are too many: the pipeline's scheduler has {limit}; ask for fewer")
+
+
+def spec_of(loading: Loading) -> ModelSpec:
+    """The spec of a pipeline's transformer, before its weights are read.
+
+    Raises:
+        EcadError: a folder's transformer has nothing to cache, or the hub is needed and cannot be reached.
+    """
+    source = loading.source
+    if source is None:
+        return load_spec("reference")
+    if source.spec is not None:
+        return source.spec
+    folder = _fetch(source, source.place, "text")
+    named = type(read_index(folder)["_class_name"], (), {})()
+    named.transformer = _stand_in(source, folder)
+    return inspect(named)
+
+
 def is_full_size(pipe: Any, spec: ModelSpec) -> bool:
     """Whether a spec that was read off a pipeline is one that ships, so that it was not made smaller."""
-    from ecad_dsl.models import load_spec, spec_names
-
     return spec.name in spec_names() and load_spec(spec.name) == spec and hasattr(pipe, "transformer")
 
 
