@@ -11,7 +11,6 @@ import typer
 
 from ecad_dsl.cli.console import (
     JsonOption,
-    check_picture,
     check_writable,
     echo,
     echo_err,
@@ -101,7 +100,8 @@ def generate(
     from ecad_dsl.pipelines.pictures import Drawer, draw_all, tasks_for
 
     opened = open_schedule(schedule) if schedule is not None else None
-    check_picture(sheet)
+    if sheet is not None and sheet.suffix.lower() not in {".png", ".jpg"}:
+        raise EcadError(f"contact sheets are written as .png or .jpg, not as {sheet.name!r}")
     gathered = gather_prompts(prompts, count, subset_seed)
     loading = loading_of(model, revision, dtype, device, offload, quantize)
     _check_prompts(model, gathered.prompts, embeddings)

@@ -72,6 +72,6 @@ def test_mistakes_leave_nothing_behind(ecad, write, tmp_path: Path, tiny) -> Non
     assert "has no block 3\n" in ecad("generate", "a cat", "-c", bad, *own)[2]
     assert "1001 steps are too many" in ecad("generate", "a cat", "-s", 1001, *own)[2]
     assert "there is no file missing.txt" in ecad("generate", "missing.txt", *own)[2]
-    assert "written as .png or .svg" in ecad("generate", "a cat", *own, "--sheet", "x.bmp")[2]
+    assert "written as .png or .jpg" in ecad("generate", "a cat", *own, "--sheet", "x.bmp")[2]
     assert "there is no file" in ecad("picture", tmp_path / "missing.png")[2]
     assert not (tmp_path / "new").exists()
