@@ -15,7 +15,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from ecad_dsl.errors import EcadError
 
@@ -37,6 +37,20 @@ class Outcome:
     seconds: float
 
 
+class Evaluator(Protocol):
+    """Calls a method of an object for many arguments, somewhere. Use as a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def map(self, method: str, arguments: Mapping[int, Any]) -> Iterator[tuple[int, Outcome]]:
+        """The key of each argument with the outcome of ``target.method(argument)``, in the order they finish."""
+        ...
+
+
 class Workers:
     """Calls a method of an object for many arguments. Use as a context manager.
 
@@ -52,7 +66,7 @@ class Workers:
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, int]] = {}
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -69,7 +83,7 @@ class Workers:
         """
         if self._count == 1:
             for key, argument in arguments.items():
-                yield key, _raised(_call(self._target, method, argument))
+                yield key, raised(call(self._target, method, argument))
             return
         waiting = deque(arguments)
         deaths: Counter[int] = Counter()
@@ -92,11 +106,12 @@ class Workers:
                         finished.append((key, Outcome(None, error, 0.0)))
                 self._give_out(method, arguments, waiting)
                 for key, outcome in finished:
-                    yield key, _raised(outcome)
+                    yield key, raised(outcome)
         finally:
             self._kill_busy()  # cut short, nobody asks for what they are at
 
     def _give_out(self, method: str, arguments: Mapping[int, Any], waiting: deque[int]) -> None:
+        self._idle = [worker for worker in self._idle if worker.process.is_alive()]
         while len(self._busy) + len(self._idle) < min(self._count, len(self._busy) + len(waiting)):
             self._idle.append(self._start())
         while waiting and self._idle:
@@ -188,7 +203,7 @@ def _serve(connection: Connection, threads: int) -> None:
         connection.send(True)
         while True:
             method, argument = connection.recv()
-            connection.send(_call(target, method, argument))
+            connection.send(call(target, method, argument))
     except (EOFError, ConnectionError):
         return
 
@@ -201,7 +216,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(target: Any, method: str, argument: Any) -> Outcome | EcadError:
+def call(target: Any, method: str, argument: Any) -> Outcome | EcadError:
+    """The outcome of ``target.method(argument)``, or the mistake of the user's that it raised."""
     start = time.perf_counter()
     value, error = None, None
     try:
@@ -213,7 +229,8 @@ def _call(target: Any, method: str, argument: Any) -> Outcome | EcadError:
     return Outcome(value, error, time.perf_counter() - start)
 
 
-def _raised(outcome: Outcome | EcadError) -> Outcome:
+def raised(outcome: Outcome | EcadError) -> Outcome:
+    """The outcome, unless it is a mistake of the user's."""
     if isinstance(outcome, EcadError):
         raise outcome
     return outcome

@@ -204,10 +204,17 @@ def print_texts(title: str, columns: Sequence[str], lines: Iterable[Sequence[str
     console().print(table)
 
 
+@dataclass
+class Status:
+    """A line of text under a progress bar."""
+
+    text: str = ""
+
+
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A progress bar on standard error."""
-    from rich.console import Console
+def progress_bar(status: Status | None = None) -> Iterator[Progress]:
+    """A progress bar on standard error, and a line of text under it."""
+    from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -216,6 +223,7 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     columns = (
         TextColumn("{task.description}"),
@@ -224,7 +232,14 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False, emoji=False)) as progress:
+
+    class Bar(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            if status is not None and status.text:
+                yield Text(status.text, style="dim", no_wrap=True, overflow="ellipsis")
+
+    with Bar(*columns, console=Console(stderr=True, highlight=False, emoji=False)) as progress:
         yield progress
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
-from ecad_dsl.cli.console import SeedOption, WorkersOption, echo, echo_err, print_table, progress_bar, writable_folder
+from ecad_dsl.cli.console import (
+    SeedOption,
+    Status,
+    WorkersOption,
+    echo,
+    echo_err,
+    print_table,
+    progress_bar,
+    writable_folder,
+)
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -30,6 +40,8 @@ class Settings(TypedDict):
     min_macs: float
     max_macs: float
     prompts: int
+    held_out: int
+    rotate: int
     steps: int
 
 
@@ -44,6 +56,12 @@ def evolve(
     population: Annotated[int, typer.Option(min=2, help="Candidates in a generation.")] = 20,
     generations: Annotated[int, typer.Option(min=0, help="Generations after the first population.")] = 12,
     prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Calibration prompts.")] = 48,
+    held_out: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Held-out prompts, on which the front is measured in the end.")
+    ] = 48,
+    rotate: Annotated[
+        int, typer.Option(min=1, help="Cut the calibration prompts into so many parts, used in turn by generations.")
+    ] = 1,
     objective: Annotated[
         Objective, typer.Option(help="Breed for likeness to uncached pictures, or for reward.")
     ] = "fidelity",
@@ -53,6 +71,9 @@ def evolve(
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
     max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
     workers: WorkersOption = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Measure on a Ray cluster: its address, or local for one on this machine.")
+    ] = None,
 ) -> None:
     """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
 
@@ -63,14 +84,15 @@ def evolve(
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
     settings: Settings = {
         "population": population, "generations": generations, "seed": seed, "objective": objective,
-        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts, "steps": steps,
+        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts,
+        "held_out": held_out, "rotate": rotate, "steps": steps,
     }  # fmt: skip
     if resume is not None:
         given = {name: value for name, value in settings.items() if _is_given(context, name)}
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
     folder = resume or writable_folder(run or Path())
     try:
-        front = search(folder, settings, workers)
+        front = search(folder, settings, workers, ray)
     except KeyboardInterrupt:
         way_on = f"ecad evolve --resume {folder}"
         echo_err(f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}")
@@ -85,12 +107,14 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def search(folder: Path, settings: Settings, workers: int | None = None) -> tuple[Candidate, ...]:
+def search(
+    folder: Path, settings: Settings, workers: int | None = None, ray: str | None = None
+) -> tuple[Candidate, ...]:
     """Run a search to its end with a progress bar; the front."""
     from ecad_dsl.evolution.search import evolve as evolve_on
     from ecad_dsl.workers import cpu_count
 
-    problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"])
+    problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"], settings["held_out"])
     progress = evolve_on(
         problem,
         folder,
@@ -101,7 +125,9 @@ def search(folder: Path, settings: Settings, workers: int | None = None) -> tupl
         max_rules=settings["max_rules"],
         min_macs=settings["min_macs"],
         max_macs=settings["max_macs"],
+        rotate=settings["rotate"],
         workers=workers or cpu_count(),
+        ray=ray,
     )
     front = _watch(progress, settings)
     if not front:
@@ -111,30 +137,45 @@ def search(folder: Path, settings: Settings, workers: int | None = None) -> tupl
     return front
 
 
-def reference_problem(prompts: int, steps: int, seed: int) -> PipelineProblem:
+def reference_problem(prompts: int, steps: int, seed: int, unseen: int = 0) -> PipelineProblem:
     """The reference model with its calibration prompts; each seed draws others."""
     from ecad_dsl.evolution.problem import PipelineProblem
     from ecad_dsl.quality.measure import reference_sampler
-    from ecad_dsl.quality.prompts import calibration
+    from ecad_dsl.quality.prompts import calibration, held_out
     from ecad_dsl.reference.pipeline import load_reference
 
-    return PipelineProblem(reference_sampler(load_reference(), calibration(prompts, seed)), steps)
+    sampler = reference_sampler(load_reference(), calibration(prompts, seed))
+    return PipelineProblem(sampler, steps, held_out=held_out(unseen, seed) if unseen else None)
 
 
 def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, ...]:
     front: tuple[Candidate, ...] = ()
-    with progress_bar() as bar:
+    start = time.monotonic()
+    with progress_bar(status := Status()) as bar:
         total = settings["population"] * (settings["generations"] + 1)
         task = bar.add_task("evolving", total=total)
         for progress in search:
             front = progress.front
+            status.text = _status(progress, time.monotonic() - start)
             bar.update(
                 task,
-                total=total + progress.to_reward,
-                completed=progress.evaluated + progress.rewarded,
+                total=total + progress.to_reward + progress.to_judge,
+                completed=progress.evaluated + progress.rewarded + progress.judged,
                 description=_headline(progress, settings["objective"]),
             )
     return front
+
+
+def _status(progress: Progress, seconds: float) -> str:
+    """What the search has come to, as far as it is known; again short enough for a line."""
+    parts = [
+        f"front of {len(progress.front)}",
+        f"hypervolume {progress.hypervolume:.3f}" if progress.hypervolume else "",
+        f"{60 * progress.measured / seconds:.0f} evaluations a minute" if progress.measured and seconds else "",
+        f"{progress.remembered} remembered" if progress.remembered else "",
+        f"{progress.failed} failed" if progress.failed else "",
+    ]
+    return "  " + ", ".join(filter(None, parts))
 
 
 def _headline(progress: Progress, objective: Objective) -> str:
@@ -145,11 +186,12 @@ def _headline(progress: Progress, objective: Objective) -> str:
         found = [c.quality for c in progress.front if 1 - cost(c.schedule).saved <= share]
         return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
 
+    if progress.to_judge:
+        return f"held-out prompts for the front of {progress.to_judge}"
     if progress.to_reward:
         return f"rewards of the best {progress.to_reward}"
     unit = "dB" if objective == "fidelity" else "reward"
-    text = f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
-    return text + (f", {progress.failed} failed" if progress.failed else "")
+    return f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
 
 
 def print_front(front: tuple[Candidate, ...]) -> None:
@@ -157,25 +199,32 @@ def print_front(front: tuple[Candidate, ...]) -> None:
     from ecad_dsl.schedule import cost
 
     lines = [
-        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.quality:.3f}", str(len(c.program.rules)))
+        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.quality:.3f}",
+         *([] if c.held_out is None else [f"{c.held_out.mean:.3f}", f"{c.held_out.low:.3f} to {c.held_out.high:.3f}"]),
+         str(len(c.program.rules)))
         for c in front
-    ]
-    print_table("Front (rewards on the calibration prompts)", ("GMACs", "share", "reward", "rules"), lines)
+    ]  # fmt: skip
+    judged = front[0].held_out
+    columns = ("held-out", "95 % interval") if judged else ()
+    told = f"; {judged.prompts} held-out prompts" if judged else ""
+    print_table(
+        f"Front (rewards on the calibration prompts{told})", ("GMACs", "share", "reward", *columns, "rules"), lines
+    )
 
 
 def _stored_settings(folder: Path) -> Settings:
-    from ecad_dsl.evolution.store import RunStore
+    from ecad_dsl.evolution.config import read_config
 
-    with RunStore(folder, create=False) as store:
-        settings: dict[str, Any] = store.settings()
-    if not settings:
-        raise EcadError(f"the run in {folder} was never started; start it with: ecad evolve --run {folder}")
+    config = read_config(folder)
     try:
         own = {
-            name: settings[name]
-            for name in ("population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs")
-        }
-        return own | {name: settings[f"problem {name}"] for name in ("prompts", "steps")}  # type: ignore[return-value]
+            name: config["search"][name]
+            for name in (
+                "population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs", "rotate",
+            )
+        }  # fmt: skip
+        of_problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}
+        return own | {name: config["problem"][key] for name, key in of_problem.items()}  # type: ignore[return-value]
     except KeyError as missing:
         raise EcadError(
             f"the run in {folder} is not of the reference model (no setting {missing}); resume it from Python"

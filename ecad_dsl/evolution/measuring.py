@@ -8,21 +8,72 @@ from typing import Any
 
 import numpy as np
 
+from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.genome import Genome
-from ecad_dsl.evolution.problem import Problem
-from ecad_dsl.evolution.store import Evaluation, Measurements, RunStore
+from ecad_dsl.evolution.problem import Problem, prompted
+from ecad_dsl.evolution.store import CALIBRATION, Evaluation, Measurements, RunStore
 from ecad_dsl.language.tree import Program
+from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.schedule import Schedule, format
-from ecad_dsl.workers import Outcome, Workers
+from ecad_dsl.workers import Evaluator, Outcome
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some prompts of a set, by their positions in it."""
+
+    prompt_set: str
+    positions: tuple[int, ...]
+
+
+def parts(prompts: PromptSet, count: int) -> list[Part]:
+    """So many parts of the calibration prompts, of equal size but for one prompt, every prompt in one of them."""
+    return [Part(CALIBRATION, tuple(range(start, len(prompts), count))) for start in range(count)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A schedule to be measured: on the problem's own prompts, or on a part of a set."""
+
+    quantity: str
+    schedule: Schedule
+    part: Part | None = None
+
+
+class ProblemOnPrompts:
+    """A problem, and the like of it for each part of its prompts that was asked for.
+
+    Whatever a problem computes once and keeps (the uncached pictures) is computed once for each part.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._on_parts: dict[Part, Problem] = {}
+
+    def measure(self, task: Task) -> Any:
+        return getattr(self._on(task.part), task.quantity)(task.schedule)
+
+    def _on(self, part: Part | None) -> Problem:
+        if part is None:
+            return self._problem
+        if part not in self._on_parts:
+            problem = prompted(self._problem)
+            assert problem is not None
+            prompts = problem.prompts if part.prompt_set == CALIBRATION else problem.held_out
+            assert prompts is not None
+            self._on_parts[part] = problem.on(prompts.at(part.positions))
+        return self._on_parts[part]
+
+
+@dataclass
 class Measuring:
-    """Has candidates measured by the workers, and the store remember what they found."""
+    """Has candidates measured by the evaluator, and the store remember what it found."""
 
     problem: Problem
     store: RunStore
-    pool: Workers
+    evaluator: Evaluator
+    count: int = 0
+    """So many measurements were made; what the store had is not among them."""
 
     def begun(self, genome: Genome, generation: int) -> Evaluation:
         """What is known of a genome's schedule: all that the store remembers, or what costs no measuring."""
@@ -36,29 +87,61 @@ class Measuring:
         )
 
     def measured(
-        self, begun: Sequence[Evaluation], schedules: Sequence[Schedule], quantity: str
+        self, begun: Sequence[Evaluation], schedules: Sequence[Schedule], quantity: str, part: Part | None = None
     ) -> Iterator[Evaluation]:
         """Each evaluation with this quantity measured, in their order; stored as soon as there is one."""
-        done = {i: e for i, e in enumerate(begun) if quantity in e.objectives or e.error is not None}
-        outcomes = self.pool.map(quantity, {i: schedule for i, schedule in enumerate(schedules) if i not in done})
+        done = {i: e for i, e in enumerate(begun) if self.mean(e, quantity, part) is not None or e.error is not None}
+        tasks = {i: Task(quantity, schedule, part) for i, schedule in enumerate(schedules) if i not in done}
+        outcomes = self.evaluator.map("measure", tasks)
         for index in range(len(begun)):
             while index not in done:
                 which, outcome = next(outcomes)
-                done[which] = self._stored(begun[which], quantity, outcome)
+                done[which] = self._stored(begun[which], quantity, part, outcome)
             yield done[index]
 
-    def _stored(self, evaluation: Evaluation, quantity: str, outcome: Outcome) -> Evaluation:
+    def mean(self, evaluation: Evaluation, quantity: str, part: Part | None = None) -> float | None:
+        """The mean over a part of the prompts: None unless it was measured on all of them."""
+        if part is None:
+            return evaluation.objectives.get(quantity)
+        known = self.store.values(evaluation.key, quantity, part.prompt_set)
+        if not known.keys() >= set(part.positions):
+            return None
+        return float(np.mean([known[position] for position in part.positions]))
+
+    def _stored(self, evaluation: Evaluation, quantity: str, part: Part | None, outcome: Outcome) -> Evaluation:
+        self.count += 1
         values, error = _numbers(outcome)
         seconds = evaluation.seconds + outcome.seconds
         if error is not None:
             failed = replace(evaluation, error=error, seconds=seconds)
             self.store.put(failed)
             return failed
-        objectives = {**evaluation.objectives, quantity: float(values.mean())}
+        prompt_set = CALIBRATION if part is None else part.prompt_set
+        new = _by_position(values, part)
+        mean = float(values.mean())
+        if part is not None:
+            known = self.store.values(evaluation.key, quantity, prompt_set) | new
+            mean = float(np.mean([known[position] for position in sorted(known)]))
+        objectives = {**evaluation.objectives, name_in(prompt_set, quantity): mean}
         measured = replace(evaluation, objectives=objectives, seconds=seconds)
-        by_prompt = [Measurements(quantity, dict(enumerate(values.tolist())))] if values.ndim else []
-        self.store.put(measured, by_prompt)
+        self.store.put(measured, [Measurements(quantity, new, prompt_set)])
         return measured
+
+
+def name_in(prompt_set: str, quantity: str) -> str:
+    """What the objectives call the mean of a quantity over what was measured of a prompt set."""
+    return quantity if prompt_set == CALIBRATION else f"{prompt_set.replace('-', '_')}_{quantity}"
+
+
+def _by_position(values: Any, part: Part | None) -> dict[int, float]:
+    if part is None:
+        return dict(enumerate(values.tolist())) if values.ndim else {}
+    if values.shape != (len(part.positions),):
+        raise EcadError(
+            f"the problem was asked about {len(part.positions)} prompts and answered with an array of shape"
+            f" {list(values.shape)}; parts of the prompts need one number for each prompt"
+        )
+    return dict(zip(part.positions, values.tolist(), strict=True))
 
 
 def _numbers(outcome: Outcome) -> tuple[Any, str | None]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor
 
@@ -24,7 +24,7 @@ class Problem(Protocol):
     """Implement this to evolve schedules for a model of your own.
 
     ``reward`` and ``fidelity`` return one number for each prompt, [prompts], always in the same order; or their mean.
-    A problem that also has ``prompts``, a :class:`~ecad_dsl.quality.prompts.PromptSet`, has them kept in the run.
+    One of the two is enough where nothing asks for the other. See also :class:`Prompted`.
     """
 
     @property
@@ -51,6 +51,32 @@ class Problem(Protocol):
         ...
 
 
+class Prompted(Problem, Protocol):
+    """A problem that may be had with other prompts: to be judged on what the search has not seen, or to search on parts
+    of its prompts in turn. Its arrays have one number for each of its prompts.
+    """
+
+    @property
+    def prompts(self) -> PromptSet:
+        """What the search measures on."""
+        ...
+
+    @property
+    def held_out(self) -> PromptSet | None:
+        """What the front is measured on in the end; None: it is not."""
+        ...
+
+    def on(self, prompts: PromptSet) -> Problem:
+        """The same problem with these prompts."""
+        ...
+
+
+def prompted(problem: Problem) -> Prompted | None:
+    """The problem, if it may be had with other prompts."""
+    complete = all(hasattr(problem, name) for name in ("prompts", "held_out", "on"))
+    return cast(Prompted, problem) if complete else None
+
+
 @dataclass(frozen=True)
 class PipelineProblem:
     """A diffusers pipeline's pictures for a fixed set of prompts and seeds."""
@@ -60,6 +86,8 @@ class PipelineProblem:
     steps: int
     first: int = 12
     """So many of the prompts are enough to tell fidelity."""
+    held_out: PromptSet | None = None
+    """Prompts for the front, once it is found."""
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -74,12 +102,17 @@ class PipelineProblem:
             "steps": self.steps,
             "prompts": len(sampler.prompts),
             "first": self.first,
+            "held-out prompts": 0 if self.held_out is None else len(self.held_out),
+            "held out": "" if self.held_out is None else self.held_out.sha256,
             "asked": hashlib.sha256(asked.encode()).hexdigest(),
         }
 
     @property
     def prompts(self) -> PromptSet:
         return self.sampler.prompts
+
+    def on(self, prompts: PromptSet) -> PipelineProblem:
+        return replace(self, sampler=replace(self.sampler, prompts=prompts), first=len(prompts), held_out=None)
 
     @cached_property
     def _first(self) -> Sampler:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,19 +23,22 @@ from pymoo.core.problem import Problem as PymooProblem
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.evolution.config import versions, write_config
 from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
 from ecad_dsl.evolution.hypervolume import Frame
 from ecad_dsl.evolution.initial import first_population
-from ecad_dsl.evolution.measuring import Measuring
+from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, parts
 from ecad_dsl.evolution.mutation import MUTATIONS, Random
-from ecad_dsl.evolution.problem import Problem
-from ecad_dsl.evolution.store import Evaluation, Generation, RunStore
+from ecad_dsl.evolution.problem import Problem, prompted
+from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
 from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
+from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.prompts import PromptSet
+from ecad_dsl.ray_workers import RayWorkers
 from ecad_dsl.schedule import Schedule, cost, format
-from ecad_dsl.workers import Workers
+from ecad_dsl.workers import Evaluator, Workers
 
 Objective = Literal["reward", "fidelity"]
 
@@ -47,6 +49,16 @@ NEAR = 2.0
 """Promising: so many dB behind the best fidelity of no more MACs."""
 REWARDED = 24
 """At most so many promising candidates have their reward measured."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Mean reward on prompts that the search has not seen, with its 95 % interval (bootstrap over the prompts)."""
+
+    mean: float
+    low: float
+    high: float
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class Candidate:
     """0: one of the first population, which people wrote."""
     edit: str
     """What made it of its parents, or its name in the first population."""
+    held_out: Judgement | None = None
+    """None until the end of the search, or if the problem has no held-out prompts."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +91,20 @@ class Progress:
     generations: int
     evaluated: int
     remembered: int
-    """Evaluations answered by the store instead of measured."""
+    """Evaluations of schedules that an earlier generation had measured."""
     failed: int
     last: Evaluation
     front: tuple[Candidate, ...]
+    hypervolume: float = 0.0
+    """Of the front, where 1 is what lies between the worst and the best values of the first population."""
+    measured: int = 0
+    """Measurements that were made since this search was begun or resumed; the others the store remembered."""
     rewarded: int = 0
     to_reward: int = 0
     """At the end of a search for fidelity: how many of the promising candidates have their reward."""
+    judged: int = 0
+    to_judge: int = 0
+    """At the very end: how many of the front have been measured on held-out prompts."""
 
 
 def evolve(
@@ -97,7 +118,9 @@ def evolve(
     max_rules: int = 24,
     min_macs: float = 0.0,
     max_macs: float = 1.0,
+    rotate: int = 1,
     workers: int = 1,
+    ray: str | None = None,
 ) -> Iterator[Progress]:
     """Search for schedules; yields after every evaluation and can be stopped at any of them.
 
@@ -107,8 +130,15 @@ def evolve(
     Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
     which lends them its rules, is measured whatever it costs.
 
+    With ``rotate`` more than one, the calibration prompts are cut into so many parts, and each generation measures on
+    the next of them: its children, and once more their parents, so that all rivals are compared on the same prompts and
+    nothing survives for long that only suits a few. The last population is measured on all of them.
+
+    Where the problem has held-out prompts (see ``Prompted``), the front is measured on these in the very end.
+
     With ``workers`` more than one, candidates are measured side by side in so many processes, each with a copy of the
-    problem (see ``Workers``); what is found does not depend on their number.
+    problem (see ``Workers``). With ``ray``, an address or ``"local"``, they are measured by the actors of a Ray cluster
+    (see ``RayWorkers``). What is found depends on neither.
 
     Called again with the same settings and run folder, it goes on where it was stopped and ends with the front of an
     uninterrupted run. ``run/front/*.ecad`` is written anew after each generation.
@@ -130,80 +160,195 @@ def evolve(
         "max_rules": max_rules,
         "min_macs": min_macs,
         "max_macs": max_macs,
+        "rotate": rotate,
         # Going on means going through the same search again, which another version may do differently.
-        **{f"version of {name}": version(name) for name in ("ecad", "pymoo", "numpy")},
+        **{f"version of {name}": version for name, version in versions().items()},
     }
     if workers < 1:
         raise EcadError(f"evolution needs at least one worker, not {workers}")
-    with RunStore(Path(run)) as store, Workers(problem, workers) as pool:
-        store.keep_settings(settings)
-        prompts = getattr(problem, "prompts", None)
-        if isinstance(prompts, PromptSet):
-            store.keep_prompts(prompts)
-        yield from _search(space, store, Measuring(problem, store, pool), settings)
+    judges = _judges(problem, rotate)
+    with RunStore(Path(run)) as store, _evaluator(ProblemOnPrompts(problem), workers, ray) as evaluator:
+        _keep_what_it_takes(problem, store, settings)
+        yield from _Search(space, Measuring(problem, store, evaluator), settings, judges).run()
 
 
-def _search(space: Space, store: RunStore, measuring: Measuring, settings: dict[str, Any]) -> Iterator[Progress]:
-    algorithm = _nsga2(space, settings["population"], settings["seed"])
-    frame: Frame | None = None
-    front: tuple[Candidate, ...] = ()
-    found: dict[str, Candidate] = {}
-    evaluated = remembered = failed = 0
-    for generation in range(settings["generations"] + 1):
-        asked = algorithm.ask()
-        if asked is None:  # no child that is new could be found
-            break
-        genomes: list[Genome] = [individual.X[0] for individual in asked]
-        begun = [measuring.begun(genome, generation) for genome in genomes]
-        evaluations = measuring.measured(begun, [genome.schedule for genome in genomes], settings["objective"])
-        asked_for = []
-        for individual, genome, evaluation in zip(asked, genomes, evaluations, strict=True):
-            asked_for.append(evaluation)
-            evaluated += 1
-            remembered += evaluation.generation < generation
-            quality = evaluation.objectives.get(settings["objective"])
-            failed += quality is None
+def _judges(problem: Problem, rotate: int) -> list[Part | None]:
+    """What each generation in turn is measured on: parts of the prompts, or always all that the problem has."""
+    if rotate == 1:
+        return [None]
+    asked = prompted(problem)
+    if asked is None:
+        raise EcadError("rotate needs a problem that can be had with other prompts; see ecad.Prompted")
+    if not 1 < rotate <= len(asked.prompts):
+        raise EcadError(
+            f"rotate cuts {len(asked.prompts)} prompts into at least 1 part each of 1 or more, not {rotate}"
+        )
+    return [*parts(asked.prompts, rotate)]
+
+
+def _evaluator(target: ProblemOnPrompts, workers: int, ray: str | None) -> Evaluator:
+    return Workers(target, workers) if ray is None else RayWorkers(target, ray)
+
+
+def _keep_what_it_takes(problem: Problem, store: RunStore, settings: dict[str, Any]) -> None:
+    """Settings, prompts and the model: all that it takes to repeat the run."""
+    sets = {CALIBRATION: getattr(problem, "prompts", None), HELD_OUT: getattr(problem, "held_out", None)}
+    prompts = {name: replace(kept, name=name) for name, kept in sets.items() if isinstance(kept, PromptSet)}
+    changes = [*store.changes(), *store.changed(settings)]
+    write_config(store.path.parent, settings, problem.spec, prompts.values(), changes)
+    store.keep_settings(settings)
+    for name, kept in prompts.items():
+        store.keep_prompts(kept, name)
+
+
+class _Search:
+    """A search on its way: what has been found, and how it goes on."""
+
+    def __init__(
+        self, space: Space, measuring: Measuring, settings: Mapping[str, Any], judges: Sequence[Part | None]
+    ) -> None:
+        self.space, self.measuring, self.settings, self.judges = space, measuring, settings, judges
+        self.objective: Objective = settings["objective"]
+        self.algorithm = _nsga2(space, settings["population"], settings["seed"])
+        self.front: tuple[Candidate, ...] = ()
+        self.found: dict[str, Candidate] = {}
+        self.frame: Frame | None = None
+        self.generation = self.evaluated = self.remembered = self.failed = 0
+
+    def run(self) -> Iterator[Progress]:
+        for generation in range(self.settings["generations"] + 1):
+            self.generation = generation
+            asked = self.algorithm.ask()
+            if asked is None:  # no child that is new could be found
+                break
+            yield from self._generation(asked, self.judges[self.generation % len(self.judges)])
+        if None not in self.judges:
+            everything = sorted(position for judge in self.judges if judge for position in judge.positions)
+            yield from self._again(Part(CALIBRATION, tuple(everything)))
+        if self.objective == "fidelity":
+            yield from self._rewards()
+        yield from self._held_out()
+        self._write()
+
+    def _generation(self, asked: Sequence[Any], judge: Part | None) -> Iterator[Progress]:
+        if judge is not None and self.generation > 0:
+            yield from self._again(judge)
+        evaluations = []
+        for genome, evaluation, quality in self._judged(asked, judge):
+            evaluations.append(evaluation)
+            self.evaluated += 1
+            self.remembered += evaluation.generation < self.generation
+            self.failed += quality is None
+            self._find(genome, evaluation, quality)
+            yield self._progress(evaluation)
+        self.algorithm.tell(infills=asked)
+        self.frame = self.frame or Frame.of([_minimised(c) for c in self.found.values()])
+        self.measuring.store.put_generation(self._summary(evaluations))
+        self._write()
+
+    def _again(self, judge: Part) -> Iterator[Progress]:
+        """Compare the population anew, on other prompts than before."""
+        self.front, self.found = (), {}
+        for genome, evaluation, quality in self._judged(self.algorithm.pop, judge):
+            self._find(genome, evaluation, quality)
+            yield self._progress(evaluation)
+
+    def _judged(
+        self, individuals: Iterable[Any], part: Part | None
+    ) -> Iterator[tuple[Genome, Evaluation, float | None]]:
+        """Each individual's genome and evaluation, once NSGA-II has been told its quality on these prompts."""
+        chosen = list(individuals)
+        genomes: list[Genome] = [individual.X[0] for individual in chosen]
+        begun = [self.measuring.begun(genome, self.generation) for genome in genomes]
+        schedules = [genome.schedule for genome in genomes]
+        evaluations = self.measuring.measured(begun, schedules, self.objective, part)
+        for individual, genome, evaluation in zip(chosen, genomes, evaluations, strict=True):
+            quality = self.measuring.mean(evaluation, self.objective, part)
             individual.set("F", np.array([FAILED if quality is None else -quality, evaluation.macs], dtype=float))
-            if quality is not None:
-                found[genome.key] = candidate = _candidate(genome, evaluation, quality)
-                front = _with_candidate(front, candidate)
-            yield Progress(generation, settings["generations"], evaluated, remembered, failed, evaluation, front)
-        algorithm.tell(infills=asked)
-        frame = frame or Frame.of([_minimised(c) for c in found.values()])
-        store.put_generation(_generation(generation, asked_for, front, frame))
-        write_front(store.path.parent / "front", front)
-    if settings["objective"] == "fidelity":
-        chosen = _promising(tuple(found.values()), space) or front  # nothing bred: those written by hand
-        front = ()
-        schedules = [candidate.schedule for candidate in chosen]
-        begun = [before for schedule in schedules if (before := store.find(schedule.key))]
-        rewarded = measuring.measured(begun, schedules, "reward")
-        for count, (candidate, evaluation) in enumerate(zip(chosen, rewarded, strict=True), start=1):
-            if evaluation.reward is None:
-                failed += 1
+            yield genome, evaluation, quality
+
+    def _rewards(self) -> Iterator[Progress]:
+        """Tell the most promising apart by reward."""
+        chosen = _promising(tuple(self.found.values()), self.space) or self.front  # nothing bred: those written by hand
+        self.front = ()
+        for count, (candidate, evaluation) in enumerate(self._remeasured(chosen, "reward"), start=1):
+            reward = evaluation.reward
+            if reward is None:
+                self.failed += 1
             else:
-                front = _with_candidate(front, replace(candidate, quality=evaluation.reward, reward=evaluation.reward))
-            yield Progress(
-                generation, settings["generations"], evaluated, remembered, failed, evaluation,
-                front, count, len(chosen),
-            )  # fmt: skip
-        write_front(store.path.parent / "front", front)
+                self.front = _with_candidate(self.front, replace(candidate, quality=reward, reward=reward))
+            yield self._progress(evaluation, rewarded=count, to_reward=len(chosen))
 
+    def _held_out(self) -> Iterator[Progress]:
+        """Measure the front on what the search has not seen."""
+        unseen = self.measuring.store.prompts(HELD_OUT)
+        if not len(unseen):
+            return
+        part = Part(HELD_OUT, tuple(range(len(unseen))))
+        judged: list[Candidate] = []
+        for candidate, evaluation in self._remeasured(self.front, "reward", part):
+            values = self.measuring.store.values(candidate.schedule.key, "reward", HELD_OUT)
+            judged.append(replace(candidate, held_out=_judgement(list(values.values()))))
+            front = (*judged, *self.front[len(judged) :])
+            yield replace(self._progress(evaluation, judged=len(judged), to_judge=len(front)), front=front)
+        self.front = tuple(judged)
 
-def _generation(number: int, asked: Sequence[Evaluation], front: tuple[Candidate, ...], frame: Frame) -> Generation:
-    return Generation(
-        number,
-        evaluated=len(asked),
-        remembered=sum(evaluation.generation < number for evaluation in asked),
-        failed=sum(evaluation.error is not None for evaluation in asked),
-        hypervolume=frame.hypervolume([_minimised(c) for c in front]),
-        seconds=sum(evaluation.seconds for evaluation in asked if evaluation.generation == number),
-        front=tuple(candidate.schedule.key for candidate in front),
-    )
+    def _remeasured(
+        self, candidates: Sequence[Candidate], quantity: str, part: Part | None = None
+    ) -> Iterator[tuple[Candidate, Evaluation]]:
+        """Each candidate with one more quantity of it known, or with one known on other prompts."""
+        schedules = [candidate.schedule for candidate in candidates]
+        begun = [known for schedule in schedules if (known := self.measuring.store.find(schedule.key))]
+        return zip(candidates, self.measuring.measured(begun, schedules, quantity, part), strict=True)
+
+    def _find(self, genome: Genome, evaluation: Evaluation, quality: float | None) -> None:
+        if quality is not None:
+            self.found[genome.key] = candidate = self._candidate(genome, evaluation, quality)
+            self.front = _with_candidate(self.front, candidate)
+
+    def _candidate(self, genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:
+        return Candidate(
+            program=Program(genome.rules),
+            schedule=genome.schedule,
+            quality=quality,
+            reward=quality if self.objective == "reward" else None,
+            macs=evaluation.macs,
+            generation=evaluation.generation,
+            edit=evaluation.edit,
+        )
+
+    def _progress(self, last: Evaluation, **stage: int) -> Progress:
+        return Progress(
+            self.generation, self.settings["generations"], self.evaluated, self.remembered, self.failed, last,
+            self.front, self._hypervolume() if not stage else 0.0, self.measuring.count, **stage,
+        )  # fmt: skip
+
+    def _hypervolume(self) -> float:
+        return self.frame.hypervolume([_minimised(c) for c in self.front]) if self.frame else 0.0
+
+    def _summary(self, asked: Sequence[Evaluation]) -> Generation:
+        return Generation(
+            self.generation,
+            evaluated=len(asked),
+            remembered=sum(evaluation.generation < self.generation for evaluation in asked),
+            failed=sum(self.objective not in evaluation.objectives for evaluation in asked),
+            hypervolume=self._hypervolume(),
+            seconds=sum(evaluation.seconds for evaluation in asked if evaluation.generation == self.generation),
+            front=tuple(candidate.schedule.key for candidate in self.front),
+        )
+
+    def _write(self) -> None:
+        write_front(self.measuring.store.path.parent / "front", self.front)
 
 
 def _minimised(candidate: Candidate) -> tuple[float, float]:
     return -candidate.quality, float(candidate.macs)
+
+
+def _judgement(rewards: Sequence[float]) -> Judgement | None:
+    """None where it failed: there are no rewards."""
+    values = np.array(rewards)
+    return Judgement(float(values.mean()), *interval(values), len(values)) if rewards else None
 
 
 def _promising(found: tuple[Candidate, ...], space: Space) -> tuple[Candidate, ...]:
@@ -229,18 +374,6 @@ def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
     return algorithm
 
 
-def _candidate(genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:
-    return Candidate(
-        program=Program(genome.rules),
-        schedule=genome.schedule,
-        quality=quality,
-        reward=evaluation.reward,
-        macs=evaluation.macs,
-        generation=evaluation.generation,
-        edit=evaluation.edit,
-    )
-
-
 def _with_candidate(front: tuple[Candidate, ...], new: Candidate) -> tuple[Candidate, ...]:
     """The front with a candidate added, unless one on it is as good and as cheap."""
     if any(c.quality >= new.quality and c.macs <= new.macs for c in front):
@@ -258,8 +391,16 @@ def published(candidate: Candidate) -> Program:
         Meta("title", f"{origin}: {_share(candidate):.1%} of the MACs"),
         Meta("macs", candidate.macs),
         *([] if candidate.reward is None else [Meta("calibration_reward", round(candidate.reward, 4))]),
+        *([] if candidate.held_out is None else _held_out_lines(candidate.held_out)),
     )
     return replace(candidate.program, statements=(*header, *candidate.program.statements))
+
+
+def _held_out_lines(judgement: Judgement) -> Iterator[Meta]:
+    yield Meta("held_out_reward", round(judgement.mean, 4))
+    yield Meta("held_out_low", round(judgement.low, 4))
+    yield Meta("held_out_high", round(judgement.high, 4))
+    yield Meta("held_out_prompts", judgement.prompts)
 
 
 _OWN_NAME = re.compile(r"macs-[0-9]{2,3}\.[0-9]-[0-9a-f]{4}\.ecad")

@@ -67,6 +67,12 @@ CREATE TABLE IF NOT EXISTS generations (
     seconds REAL NOT NULL,
     front TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS changes (
+    name TEXT NOT NULL,
+    was TEXT NOT NULL,
+    now TEXT NOT NULL,
+    at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
 """
 
 CALIBRATION = "calibration"
@@ -129,6 +135,28 @@ class Generation:
     """Of measuring, in all processes together."""
     front: tuple[str, ...]
     """Keys of all candidates so far that no other one beats, the cheapest first."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that a resumed run has otherwise than before."""
+
+    name: str
+    was: Any
+    now: Any
+    at: str | None = None
+    """When: universal time."""
+
+    def __str__(self) -> str:
+        return f"{self.name} was {self.was}, now {self.now}"
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the search still goes the same way."""
+        return (self.name == "generations" and self.now > self.was) or self.name in _MAY_DIFFER
+
+
+_MAY_DIFFER = {f"version of {name}" for name in ("python", "torch", "diffusers", "transformers")}
 
 
 class RunStore:
@@ -212,30 +240,44 @@ class RunStore:
             rows = self._database.execute("SELECT name, value FROM settings")
             return {name: json.loads(value) for name, value in rows}
 
-    def keep_settings(self, settings: dict[str, Any]) -> None:
-        """Remember the settings of a new run, or hold those of a resumed one against what it was started with.
+    def changed(self, settings: Mapping[str, Any]) -> list[Change]:
+        """What is about to differ from what the run was started with; nothing of a new one.
 
-        Only the number of generations may have grown: a longer search begins like the shorter one.
+        The number of generations may grow: a longer search begins like the shorter one. The versions of what measures
+        may differ, since last digits are all that they change.
 
         Raises:
             EcadError: others differ; the message names each difference.
         """
         known = self.settings()
-        if settings["generations"] > known.get("generations", settings["generations"]):
-            del known["generations"]
-        differences = [
-            f"{name} was {known[name]}, now {value}"
-            for name, value in settings.items()
-            if known.get(name, value) != value
+        changes = [
+            Change(name, known[name], value) for name, value in settings.items() if known.get(name, value) != value
         ]
-        if differences:
+        refused = [change for change in changes if not change.allowed]
+        if refused:
             raise EcadError(
-                f"{self.path.parent} was started with other settings ({'; '.join(differences)}); "
+                f"{self.path.parent} was started with other settings ({'; '.join(map(str, refused))}); "
                 "go on with the same, choose another folder, or remove this one"
             )
+        return changes
+
+    def keep_settings(self, settings: Mapping[str, Any]) -> None:
+        """Remember the settings of a run, and how they differ from those before.
+
+        Raises:
+            EcadError: others differ than :meth:`changed` lets differ.
+        """
+        changes = [(c.name, json.dumps(c.was), json.dumps(c.now)) for c in self.changed(settings)]
         rows = [(name, json.dumps(value)) for name, value in settings.items()]
         with self._translated("write to"), self._database:
+            self._database.executemany("INSERT INTO changes (name, was, now) VALUES (?, ?, ?)", changes)
             self._database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+
+    def changes(self) -> list[Change]:
+        """How settings have changed since the run was started, the earliest first."""
+        with self._translated("read"):
+            rows = self._database.execute("SELECT name, was, now, at FROM changes ORDER BY rowid").fetchall()
+            return [Change(name, json.loads(was), json.loads(now), at) for name, was, now, at in rows]
 
     def keep_prompts(self, prompts: PromptSet, prompt_set: str = CALIBRATION) -> None:
         """Remember the prompts and seeds that measurements refer to by their position."""
@@ -302,6 +344,22 @@ class RunStore:
         for key, position, value in rows:
             found[key][position] = value
         return dict(found)
+
+    def values(self, key: str, quantity: str, prompt_set: str = CALIBRATION) -> dict[int, float]:
+        """What was measured of one candidate, by the position of the prompt."""
+        with self._translated("read"):
+            return dict(
+                self._database.execute(
+                    "SELECT position, value FROM measurements WHERE key = ? AND quantity = ? AND prompt_set = ?"
+                    " ORDER BY position",
+                    (key, quantity, prompt_set),
+                ).fetchall()
+            )
+
+    def pictures(self) -> dict[str, int]:
+        """For each candidate's key, of how many prompts something was measured: so many pictures were drawn."""
+        with self._translated("read"):
+            return dict(self._database.execute("SELECT key, count(*) FROM measurements GROUP BY key").fetchall())
 
     def put_generation(self, generation: Generation) -> None:
         """Remember what came of a generation, in place of what was known of it."""

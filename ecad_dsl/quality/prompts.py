@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,16 @@ class PromptSet:
 
     def __getitem__(self, chosen: slice) -> PromptSet:
         return PromptSet(self.name, self.prompts[chosen], self.seeds[chosen])
+
+    def at(self, positions: Iterable[int]) -> PromptSet:
+        """Those at these positions."""
+        chosen = tuple(positions)
+        return PromptSet(self.name, tuple(self.prompts[i] for i in chosen), tuple(self.seeds[i] for i in chosen))
+
+    @property
+    def sha256(self) -> str:
+        """Of the prompts and seeds, so that two sets can be told apart."""
+        return hashlib.sha256(repr((self.prompts, self.seeds)).encode()).hexdigest()
 
 
 # Each set has a million seeds to itself, so that no two sets share noise.
