@@ -47,7 +47,7 @@ _MASKS_OF_ANOTHER_SIZE = (
 
 
 def bench(
-    files: ScheduleFiles,
+    files: ScheduleFiles = (),  # type: ignore[assignment] # a list, which must not be a default
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Model spec; what the first file names if not given.")
     ] = None,
@@ -61,7 +61,16 @@ def bench(
     dtype: Annotated[Dtype | None, typer.Option(help="Default: bfloat16 on cuda, float32 elsewhere.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the blocks with torch.compile.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of paired timing.")] = 5,
-    output: Annotated[Path | None, typer.Option("--out", help="Also write the figures as JSON.")] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", "-p", help="A plan: a .toml file, or the name of one that ships.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key of the plan. Repeat."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Also write the figures as JSON; with --plan, the folder of its work.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Time a model's denoising loop under schedules: latency, memory, and the share of the promised speed-up.
@@ -69,7 +78,21 @@ def bench(
     The transformer has random weights (time does not depend on them), but for the reference model, and full size
     unless --blocks or --heads make it smaller: PixArt takes 2.3 GiB for its weights in float32, FLUX.1-dev 22 GiB in
     bfloat16.
+
+    With --plan a whole table like a paper's: a pipeline with its weights, and for each schedule TMACs, ms an image and
+    the metrics that the plan names. FILEs are further rows. Interrupted, it goes on where it was; docs/bench.md.
     """
+    if plan is not None:
+        from ecad_dsl.cli.plan import bench_plan
+
+        given = {"model": model, "steps": steps, "device": device, "dtype": dtype}
+        own = [f"{key}={value}" for key, value in given.items() if value is not None]
+        bench_plan(plan, output or Path(f"{Path(plan).stem}-bench"), [*own, *(setting or ())], files, json=json)
+        return
+    if setting:
+        raise EcadError("--set changes a plan; name one: --plan FILE")
+    if not files:
+        raise EcadError("name the schedules to be timed, or a plan: --plan FILE")
     from ecad_dsl.files import write_text
     from ecad_dsl.models import load_spec
     from ecad_dsl.quality.bench import ALL_RECOMPUTE, NONE, compile_blocks, machine, scaled, weight_bytes

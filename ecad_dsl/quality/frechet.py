@@ -6,6 +6,7 @@ Heusel et al., *GANs Trained by a Two Time-Scale Update Rule Converge to a Local
 from __future__ import annotations
 
 import zipfile
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +140,12 @@ class FrechetDistance:
         """
         statistics = None if reference is None else Statistics.load(reference)
         return cls(Inception.load(weights, device), statistics)
+
+    def compared_with(self, reference: Statistics) -> FrechetDistance:
+        """The same network, and the distance to other real pictures."""
+        other = copy(self)
+        other._reference = reference
+        return other
 
     @torch.no_grad()
     def numbers(self, batch: Batch) -> Array:
