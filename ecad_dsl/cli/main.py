@@ -14,6 +14,7 @@ from ecad_dsl.cli import (
     bench,
     compare,
     demo,
+    doctor,
     embed,
     evolve,
     explain,
@@ -55,6 +56,7 @@ for group in (
     bench,
     score,
     demo,
+    doctor,
 ):
     group.register(app)
 

@@ -60,9 +60,8 @@ def needs_of_model(model: str) -> Needs:
     """What a model that is known by name needs, by the configurations in its spec."""
     spec = load_spec(model)
     parts: Mapping[str, Any] = spec.checkpoint.get("parts", {})
-    modules = {"transformer": meta_transformer(spec.transformer, spec.config)}
-    modules |= {name: _meta(part["class"], part["config"]) for name, part in parts.items()}
-    return Needs({name: _parameters(module) for name, module in modules.items()})
+    counts = {"transformer": _parameters(meta_transformer(spec.transformer, spec.config))}
+    return Needs(counts | {name: _count(part["class"], json.dumps(part["config"])) for name, part in parts.items()})
 
 
 def _needs_of_folder(folder: Path) -> Needs:
@@ -70,8 +69,14 @@ def _needs_of_folder(folder: Path) -> Needs:
     for name in part_names(index):
         config = folder / name / "config.json"
         if config.is_file():
-            counts[name] = _parameters(_meta(index[name][1], json.loads(config.read_text(encoding="utf-8"))))
+            counts[name] = _count(index[name][1], config.read_text(encoding="utf-8"))
     return Needs(counts)
+
+
+@cache
+def _count(class_name: str, config: str) -> int:
+    """Parameters of a model with this configuration as JSON. Models share their text encoders."""
+    return _parameters(_meta(class_name, json.loads(config)))
 
 
 def _meta(class_name: str, config: Mapping[str, Any]) -> nn.Module:

@@ -31,15 +31,15 @@ def check_memory(loading: Loading, parts: Parts = "all") -> None:
     needs = None if loading.source is None else needs_of(loading.source)
     if needs is None:
         return
-    room = _room(loading, needs, parts)
+    room = room_of(loading, needs, parts)
     if room.fits:
         return
     sizes = _chosen(needs, parts).bytes(loading.torch_dtype, BITS[loading.quantize])
-    ways = [text for other, chosen, text in _ways(loading, parts) if _room(other, needs, chosen).fits]
+    fitting = [text for other, chosen, text in ways(loading, parts) if room_of(other, needs, chosen).fits]
     raise EcadError(
         f"the weights of {loading.model} take {in_gib(room.needed)} in {str(loading.torch_dtype)[6:]}"
         f" ({', '.join(f'{part} {in_gib(size)}' for part, size in sizes.items())}), but {room.place} has"
-        f" {in_gib(room.free or 0)} free; {'; or '.join(ways) or 'take a machine that has more'}"
+        f" {in_gib(room.free or 0)} free; {'; or '.join(fitting) or 'take a machine that has more'}"
     )
 
 
@@ -56,7 +56,8 @@ class Room:
         return self.free is None or self.needed <= self.free
 
 
-def _room(loading: Loading, needs: Needs, parts: Parts) -> Room:
+def room_of(loading: Loading, needs: Needs, parts: Parts) -> Room:
+    """What a pipeline loaded so would need where memory is tightest."""
     sizes = _chosen(needs, parts).bytes(loading.torch_dtype, BITS[loading.quantize]).values()
     device, cpu = loading.torch_device, torch.device("cpu")
     machine = Room(sum(sizes), free_bytes(cpu), "the machine")
@@ -66,7 +67,7 @@ def _room(loading: Loading, needs: Needs, parts: Parts) -> Room:
     return part if loading.offload == "model" and not part.fits else machine
 
 
-def _ways(loading: Loading, parts: Parts) -> Iterator[tuple[Loading, Parts, str]]:
+def ways(loading: Loading, parts: Parts) -> Iterator[tuple[Loading, Parts, str]]:
     """What else could be tried, gentlest first."""
     half = replace(loading, dtype="bfloat16") if loading.torch_dtype == torch.float32 else loading
     if half is not loading:
@@ -80,7 +81,17 @@ def _ways(loading: Loading, parts: Parts) -> Iterator[tuple[Loading, Parts, str]
             yield replace(loading, offload=offload), parts, f"offload with {offload}"
     if loading.quantize == "none" and parts != "text":
         yield replace(half, quantize="torchao-int8"), parts, "quantize the transformer (torchao-int8)"
-        yield replace(half, quantize="bnb-nf4"), "pictures", "encode the prompts before and quantize (bnb-nf4)"
+        yield (
+            replace(half, quantize="torchao-int8"),
+            "pictures",
+            "encode the prompts before and quantize the transformer (torchao-int8)",
+        )
+    if loading.quantize == "none" and parts != "text" and loading.torch_device.type != "cpu":
+        yield (
+            replace(half, quantize="bnb-nf4"),
+            "pictures",
+            "encode the prompts before and quantize the transformer (bnb-nf4)",
+        )
 
 
 def _chosen(needs: Needs, parts: Parts) -> Needs:

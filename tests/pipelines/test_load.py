@@ -131,7 +131,7 @@ def test_memory_that_is_too_small_is_told_with_what_would_fit(monkeypatch: pytes
     assert "take 62.8 GiB in float32 (transformer 44.3 GiB" in message
     assert message.endswith(
         "cpu has 30.0 GiB free; encode the prompts before (`ecad embed`) and take bfloat16; or quantize the transformer"
-        " (torchao-int8); or encode the prompts before and quantize (bnb-nf4)"
+        " (torchao-int8); or encode the prompts before and quantize the transformer (torchao-int8)"
     )
     check_memory(Loading("flux.1-dev", dtype="bfloat16", device="cpu"), "pictures")
     monkeypatch.setattr(room, "free_bytes", lambda _: 1 << 30)
