@@ -88,13 +88,13 @@ def compare(
 
         figures.save(figures.pareto(found["table"], f"{prompts} held-out prompts"), plot)
     if json:
-        print_json({name: _records(table) for name, table in found.items()})
+        print_json({name: records(table) for name, table in found.items()})
     else:
         print_comparison(found["table"], f"{prompts} held-out prompts of the reference model")
         _print_claims(found)
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows for JSON. What has no figure is null: NaN, and what is saved at a reward that is never reached."""
     from math import inf, nan
 

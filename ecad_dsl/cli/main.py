@@ -12,6 +12,7 @@ import typer
 
 from ecad_dsl.cli import (
     bench,
+    census,
     compare,
     demo,
     doctor,
@@ -53,6 +54,7 @@ for group in (
     evolve,
     runs,
     compare,
+    census,
     bench,
     score,
     demo,

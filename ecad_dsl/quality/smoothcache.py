@@ -44,12 +44,12 @@ class Changes:
 
     @property
     def steps(self) -> int:
-        return next(iter(self.values.values())).shape[0]
+        return int(next(iter(self.values.values())).shape[0])
 
     @property
     def reach(self) -> int:
         """So many steps at most an output is reused: changes over more were not measured."""
-        return next(iter(self.values.values())).shape[1]
+        return int(next(iter(self.values.values())).shape[1])
 
     def schedule(self, threshold: float, by: By = "component") -> Schedule:
         """Reuse where the change since the last recompute is below the threshold, and no more than ``reach`` steps ago.
