@@ -113,7 +113,7 @@ def _grid(schedule: Schedule) -> Array:
 
 
 def profile(schedules: Sequence[Schedule]) -> pd.DataFrame:
-    """The share recomputed along each axis of the grid (``steps``, ``blocks``, ``component``): axis, place, recompute."""
+    """Rows axis, place, recompute: the share recomputed along each axis (``steps``, ``blocks``, ``component``)."""
     shares = grid(schedules)
     places = {
         "steps": [f"{100 * i // TIMES}-{100 * (i + 1) // TIMES}%" for i in range(TIMES)],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ecad_dsl.analysis import census, frames
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecad_dsl import EcadError, import_json, schedules
@@ -63,6 +63,7 @@ def test_a_profile_says_where_and_when() -> None:
     assert table["steps", "0-10%"] == table["blocks", "75-100%"] == pytest.approx(5 / 6)
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(RULES), min_size=1, max_size=3), st.lists(st.sampled_from(RULES), min_size=1, max_size=3)
 )
