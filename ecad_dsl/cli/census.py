@@ -129,7 +129,7 @@ def _print_profiles(profiles: dict[str, pd.DataFrame], alike: dict[str, pd.DataF
         "Agreement with the released ones: correlation (mean difference)",
         ("over", *alike),
         [
-            (str(axis), *(_likeness(table.loc[row]) for table in alike.values()))
+            (str(axis), *(_likeness(table.iloc[row]) for table in alike.values()))
             for row, axis in enumerate(next(iter(alike.values()))["axis"])
         ],
     )

@@ -28,6 +28,7 @@ from ecad_dsl.cli import (
     score,
     simplify,
     smoothcache,
+    transfer,
 )
 from ecad_dsl.cli.console import WRONG_USE, echo_err
 from ecad_dsl.errors import EcadError, EcadWarning
@@ -54,6 +55,7 @@ for group in (
     evolve,
     runs,
     compare,
+    transfer,
     census,
     bench,
     score,
