@@ -47,6 +47,12 @@ def compare(
             help="Schedules by file or name; or folders of runs, each with its front as a family of its own.",
         ),
     ],
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--baseline", "-b", help="One more baseline, by file or name: what `ecad smoothcache` writes, say."
+        ),
+    ] = None,
     steps: Annotated[
         int, typer.Option("--steps", "-s", min=2, max=1000, help="Steps of portable programs and baselines.")
     ] = 20,
@@ -70,7 +76,8 @@ def compare(
     from ecad_dsl.quality.prompts import held_out
 
     check_picture(plot)
-    opened = [(family, open_schedule(file)) for family, file in _files(files)]
+    opened = [("evolved", family, open_schedule(file)) for family, file in _files(files)]
+    opened += [("baseline", "", open_schedule(file)) for file in more or ()]
     for path in (csv, plot):
         if path is not None:
             check_writable(path)
@@ -111,19 +118,25 @@ def _files(files: Sequence[str]) -> list[tuple[str, str]]:
         EcadError: a run has no front yet.
     """
     found = []
-    for file in files:
+    last = [Path(file).resolve().name for file in files]
+    for file, name in zip(files, last, strict=True):
         if not (Path(file) / "run.sqlite").is_file():
             found.append(("evolved", file))
             continue
         front = sorted((Path(file) / "front").glob("*.ecad"))
         if not front:
             raise EcadError(f"the run in {file} has no front yet; go on with it: ecad evolve --resume {file}")
-        found += [(Path(file).resolve().name, str(schedule)) for schedule in front]
+        found += [(name if last.count(name) == 1 else file, str(schedule)) for schedule in front]
     return found
 
 
 def _measure(
-    opened: Sequence[tuple[str, OpenSchedule]], steps: int, prompts: int, seed: int, rounds: int, workers: int | None
+    opened: Sequence[tuple[str, str, OpenSchedule]],
+    steps: int,
+    prompts: int,
+    seed: int,
+    rounds: int,
+    workers: int | None,
 ) -> list[Measured]:
     """The baselines, then the schedules that were opened, each under a name of its own."""
     from ecad_dsl.analysis.baselines import baselines
@@ -134,12 +147,17 @@ def _measure(
     pipe = load_reference()
     spec = inspect(pipe)
     entries = baselines(spec, steps)
-    for family, source in opened:
+    for group, family, source in opened:
         schedule = source.on(spec, default_steps=steps)
         check_step_count(pipe, schedule.steps)
         name = unused_name(Path(source.file).stem, {entry.name for entry in entries})
-        entries.append(Entry(name, "evolved", schedule, family))
+        entries.append(Entry(name, group, schedule, family or _family(source, name)))
     return measure_all(pipe, entries, prompts, seed, rounds, workers)
+
+
+def _family(source: OpenSchedule, name: str) -> str:
+    """What the program says that it belongs to; else it is a family of its own."""
+    return str(getattr(source.content, "meta", {}).get("family", name))
 
 
 def measure_all(
