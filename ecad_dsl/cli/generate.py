@@ -117,15 +117,18 @@ def generate(
         check_writable(sheet)
     existed = output.exists()
     folder = writable_folder(output)
-    start = time.perf_counter()
+    workers = workers or _gpus(loading)
     try:
+        if left and workers == 1:
+            _ = drawer.pipe  # loading is no part of the time
+        start = time.perf_counter()
         with progress_bar() as bar:
             bar_task = bar.add_task("drawing", total=len(tasks), completed=len(tasks) - len(left))
             draw_all(
                 drawer,
                 left,
                 batch=batch,
-                workers=workers or _gpus(loading),
+                workers=workers,
                 on_done=lambda paths: bar.update(bar_task, advance=len(paths)),
             )
     except (EcadError, KeyboardInterrupt):

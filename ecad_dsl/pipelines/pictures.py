@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from ecad_dsl.errors import EcadError
@@ -275,10 +275,9 @@ def contact_sheet(paths: Sequence[Path], columns: int, side: int = 160) -> Image
         left, top = margin + column * (side + margin), margin + row * (side + text + margin)
         try:
             with Image.open(path) as file:
-                small = file.convert("RGB")
+                small = ImageOps.contain(file.convert("RGB"), (side, side))
         except (OSError, SyntaxError, ValueError) as error:
             raise EcadError(f"cannot read the picture {path}: {error}") from error
-        small.thumbnail((side, side))
         sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
         told = _told(path) or {}
         words = " ".join(str(told.get("prompt", path.stem)).split())
