@@ -78,7 +78,7 @@ def embed(
 def prompts(
     arguments: PromptArguments,
     count: CountOption = None,
-    seed: SubsetSeedOption = 0,
+    subset_seed: SubsetSeedOption = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write them as .jsonl, or .txt.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -91,7 +91,7 @@ def prompts(
         if output.suffix not in {".jsonl", ".txt"}:
             raise EcadError(f"prompts are written as .jsonl or .txt, not as {output.name!r}")
         check_writable(output)
-    read = gather_prompts(arguments, count, seed)
+    read = gather_prompts(arguments, count, subset_seed)
     if output is not None:
         lines = to_json_lines(read) if output.suffix == ".jsonl" else (" ".join(p.split()) for p in read.prompts)
         write_text(output, "".join(f"{line}\n" for line in lines))
