@@ -42,14 +42,14 @@ def paired_seconds(
 
 def _seconds(subject: Subject) -> float:
     with subject() as work:
-        _wait()
+        wait()
         start = time.perf_counter()
         work()
-        _wait()
+        wait()
         return time.perf_counter() - start
 
 
-def _wait() -> None:
+def wait() -> None:
     """Until an accelerator, if there is one, has done all that it was told."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()

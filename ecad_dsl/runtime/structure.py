@@ -9,16 +9,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from torch import nn
 
 from ecad_dsl.language.tree import KEYWORDS, NAME
 from ecad_dsl.models import ROLES, Component, ModelSpec, Stack
+from ecad_dsl.models.meta import submodule
+from ecad_dsl.runtime.dataflow import holds, norms_of_components, source
 
 _LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 """Containers whose items are called by their position, so that none of them can be routed."""
@@ -74,13 +74,14 @@ def read_structure(transformer: nn.Module, config: dict[str, Any]) -> ModelSpec 
     _name_components(list(found.values()), _picture(type(transformer)))
     names = _stack_names(found)
     taken = {component.name for components in found.values() for component in components}
-    stacks = tuple(
-        Stack(names[path], path, len(getattr(transformer, path)), tuple(_with_aliases(components, taken)))
-        for path, components in found.items()
-    )
+    stacks = []
+    for path, components in found.items():
+        blocks = getattr(transformer, path)
+        norms = _norms(blocks, components)
+        stacks.append(Stack(names[path], path, len(blocks), tuple(_with_aliases(components, norms, taken))))
     title = type(transformer).__name__
     groups = _groups([component for components in found.values() for component in components])
-    return ModelSpec(_name(type(transformer)), title, title, stacks, groups, config)
+    return ModelSpec(_name(type(transformer)), title, title, tuple(stacks), groups, config)
 
 
 # Finding components.
@@ -163,7 +164,7 @@ def _streams(path: str) -> list[str]:
 
 def _calls(block: nn.Module, name: str) -> int:
     """How often one forward pass of the block calls a module of it, or hands it to what calls it."""
-    forward = _source(type(block), "forward")  # type: ignore[arg-type]
+    forward = source(type(block), "forward")  # type: ignore[arg-type]
     return 1 if forward is None else _calls_in(forward.body, block, name)
 
 
@@ -172,7 +173,7 @@ def _calls_in(nodes: Iterable[ast.AST], block: nn.Module, name: str) -> int:
     for node in nodes:
         match node:
             case ast.If(test=test, body=body, orelse=orelse) | ast.IfExp(test=test, body=body, orelse=orelse):
-                taken = _holds(test, block)
+                taken = holds(test, block)
                 branches = (branch if isinstance(branch, list) else [branch] for branch in (body, orelse))
                 both = [_calls_in(branch, block, name) for branch in branches]
                 calls += max(both) if taken is None else both[not taken]
@@ -183,31 +184,10 @@ def _calls_in(nodes: Iterable[ast.AST], block: nn.Module, name: str) -> int:
     return calls
 
 
-def _holds(test: ast.expr, block: nn.Module) -> bool | None:
-    """Whether ``self.attribute is not None``; None for any other condition."""
-    match test:
-        case ast.Compare(
-            left=ast.Attribute(value=ast.Name(id="self"), attr=attribute),
-            ops=[ast.IsNot()],
-            comparators=[ast.Constant(value=None)],
-        ):
-            return getattr(block, attribute, None) is not None
-    return None
-
-
 def _is_own(node: ast.AST, name: str | None = None) -> bool:
     """Whether it is ``self.name``, or any attribute of self."""
     own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     return own and name in (None, node.attr)  # type: ignore[attr-defined]
-
-
-@cache
-def _source(cls: type, method: str) -> ast.FunctionDef | None:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(cls, method))))
-    except (OSError, TypeError, SyntaxError):  # made at run time
-        return None
-    return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
 
 
 def _in_order_of_execution(transformer: type, paths: list[str]) -> list[str]:
@@ -224,7 +204,7 @@ def _in_order_of_execution(transformer: type, paths: list[str]) -> list[str]:
 def _spoken_of(transformer: type, method: str, seen: set[str]) -> Iterator[tuple[str, bool]]:
     """Attributes of ``self`` in the order of the source, and whether a loop runs over them; methods are gone into."""
     seen.add(method)
-    tree = _source(transformer, method)
+    tree = source(transformer, method)
     if tree is None:
         return
     loops = [node.iter for node in ast.walk(tree) if isinstance(node, ast.For | ast.comprehension)]
@@ -236,6 +216,23 @@ def _spoken_of(transformer: type, method: str, seen: set[str]) -> Iterator[tuple
                 yield from _spoken_of(transformer, node.attr, seen)
         else:
             yield node.attr, id(node) in looped
+
+
+def _norms(blocks: Iterable[nn.Module], components: list[_Found]) -> dict[str, tuple[str, ...]]:
+    """The norms of each component, by its path: those that prepare the same components in every block that has them."""
+    modules = [component.module for component in components]
+    found = [(block, norms_of_components(block, modules)) for block in blocks]
+    readers: dict[str, frozenset[str]] = {}
+    for _, norms in found:
+        readers |= {norm: by | readers.get(norm, frozenset()) for norm, by in norms.items()}
+    agreed = [norm for norm in readers if all(_agrees(block, norm, readers[norm], norms) for block, norms in found)]
+    return {module: tuple(norm for norm in agreed if module in readers[norm]) for module in modules}
+
+
+def _agrees(block: nn.Module, norm: str, readers: frozenset[str], found: Mapping[str, frozenset[str]]) -> bool:
+    """Whether the norm prepares all of the components that the block has, and nothing else."""
+    own = frozenset(module for module in readers if submodule(block, module) is not None)
+    return submodule(block, norm) is None or found.get(norm) == own
 
 
 # Names.
@@ -290,13 +287,16 @@ def _feed_attention(components: list[_Found]) -> None:
                 component.feeds = "out"
 
 
-def _with_aliases(components: list[_Found], taken: set[str]) -> Iterator[Component]:
+def _with_aliases(
+    components: list[_Found], norms: Mapping[str, tuple[str, ...]], taken: set[str]
+) -> Iterator[Component]:
     """The attribute's name is an alias, where it means nothing else."""
     attributes = [component.module.rpartition(".")[2] for component in components]
     refused = taken | KEYWORDS | {*ROLES, "all"}
     for component, attribute in zip(components, attributes, strict=True):
         good = attribute not in refused and attributes.count(attribute) == 1 and NAME.fullmatch(attribute)
-        yield Component(component.name, component.module, (attribute,) if good else (), component.feeds)
+        aliases = (attribute,) if good else ()
+        yield Component(component.name, component.module, aliases, component.feeds, norms.get(component.module, ()))
 
 
 def _groups(components: list[_Found]) -> dict[str, tuple[str, ...]]:

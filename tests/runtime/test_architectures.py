@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,10 +14,11 @@ from torch import nn
 
 import ecad_dsl as ecad
 from ecad_dsl.models import ROLES, ModelSpec, load_spec, spec_names, to_toml
-from ecad_dsl.models.meta import meta_transformer
+from ecad_dsl.models.meta import meta_transformer, submodule
 from ecad_dsl.models.toml import read_spec
-from ecad_dsl.runtime import apply, inspect
+from ecad_dsl.runtime import apply, executor, inspect
 from ecad_dsl.runtime.structure import read_structure
+from ecad_dsl.runtime.unread import first_token
 from ecad_dsl.schedule import Schedule
 from tests.runtime import oracle
 from tests.runtime.architectures import ARCHITECTURES, Architecture
@@ -113,6 +115,38 @@ def _bits(spec: ModelSpec, stack: str, component: str) -> int:
 
 
 @every_architecture
+def test_norms_of_reused_components_do_not_run_and_nobody_misses_them(architecture: Architecture) -> None:
+    transformer = built(architecture.transformer)
+    spec = inspect(transformer)
+    schedule = oracle.reuse_schedule(spec, STEPS)
+    with oracle.brute_force(transformer, schedule):
+        expected = denoise(architecture, transformer, lambda: None)
+    ran: Counter[nn.Module] = Counter()
+
+    def count(norm: nn.Module, *_: Any) -> None:
+        ran[norm] += 1
+
+    norms = [
+        norm
+        for stack in spec.stacks
+        for block in getattr(transformer, stack.path)
+        for path in {path for component in stack.components for path in component.norms}
+        if (norm := submodule(block, path)) is not None
+    ]
+    hooks = [norm.register_forward_hook(count) for norm in norms]
+    denoise(architecture, transformer, lambda: None)
+    always = ran.copy()
+    ran.clear()
+    with pytest.MonkeyPatch.context() as patch, under(transformer, schedule) as next_step:
+        patch.setattr(executor, "first_token", lambda *call: torch.full_like(first_token(*call), torch.nan))
+        cached = denoise(architecture, transformer, next_step)
+    for hook in hooks:
+        hook.remove()
+    assert equal(cached, expected)
+    assert {norm: STEPS * times for norm, times in ran.items()} == always
+
+
+@every_architecture
 def test_stacks_stand_in_the_order_of_execution(architecture: Architecture) -> None:
     transformer = built(architecture.transformer)
     spec = inspect(transformer)
@@ -165,7 +199,7 @@ def test_what_is_read_off_a_shipped_model_is_what_its_spec_says(name: str) -> No
     assert read is not None
     for mine, theirs in zip(spec.stacks, read.stacks, strict=True):
         assert (mine.name, mine.path, mine.blocks) == (theirs.name, theirs.path, theirs.blocks)
-        assert [(c.name, c.module, c.feeds) for c in mine.components] == [
-            (c.name, c.module, c.feeds) for c in theirs.components
+        assert [(c.name, c.module, c.feeds, c.norms) for c in mine.components] == [
+            (c.name, c.module, c.feeds, c.norms) for c in theirs.components
         ]
     assert all(spec.select(role) == read.select(role) for role in ROLES)
