@@ -141,8 +141,10 @@ def measure(
                 raise EcadError(f"{entries[index].name} cannot be measured: {outcome.error}")
             rewards[index] = outcome.value
             on_done(entries[index].name)
-    size = [sampler.options.get(side) for side in ("height", "width")]
-    measured = [Measured(entry, cost(entry.schedule, *size).macs, rewards[i]) for i, entry in enumerate(entries)]
+    height, width = (sampler.options.get(side) for side in ("height", "width"))
+    measured = [
+        Measured(entry, cost(entry.schedule, height, width).macs, rewards[i]) for i, entry in enumerate(entries)
+    ]
     if timer is None:
         return measured
     steps, batch = entries[0].schedule.steps, min(timer.batch, len(timer.prompts))
