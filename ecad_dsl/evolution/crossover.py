@@ -1,14 +1,18 @@
-"""Crossovers: two rule lists into one. Each is a dataclass with one method, as in :mod:`.mutation`."""
+"""Crossovers: two rule lists into one. Each is a dataclass with one method, as in :mod:`.mutation`.
+
+But for the splice, a child's cells are those of one parent in one part of the schedule, and those of the other in the
+rest: in a window of steps, in a window of blocks, or for some of the components.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ecad_dsl.evolution.genome import Space
-from ecad_dsl.evolution.mutation import Random, Rules
-from ecad_dsl.language.tree import Action, BlockRange, BlockTerm, Components, Program, Range, Rule
-from ecad_dsl.schedule.resolve import Resolver
+from ecad_dsl.evolution.genome import Rules, Space
+from ecad_dsl.evolution.parts import Random, component_names, ranges, selected
+from ecad_dsl.language.tree import Action, BlockRange, Components, Every, FromTo, Range, Rule, StepRange
 
 
 class Crossover(Protocol):
@@ -35,11 +39,12 @@ class ExchangeComponents:
     def _only(self, rules: Rules, chosen: set[str], space: Space) -> Rules:
         kept = []
         for rule in rules:
-            named = _component_names(rule.components, space)
+            named = component_names(rule.components, space)
             inside = tuple(name for name in named if name in chosen)
-            if inside:
-                # A rule that loses nothing keeps its wording ("all" rather than a list).
-                kept.append(rule if inside == named else replace(rule, components=Components(inside)))
+            # A rule that loses nothing keeps its wording ("all" rather than a list).
+            fewer = rule if inside == named else replace(rule, components=Components(inside)) if inside else None
+            if fewer is not None and space.paints(fewer) is not None:
+                kept.append(fewer)
         return tuple(kept)
 
 
@@ -51,45 +56,43 @@ class ExchangeBlocks:
         first, last = sorted(int(i) for i in random.integers(space.spec.blocks, size=2))
         window = (BlockRange((Range(first, last),)),)
         inside = [
-            replace(rule, blocks=(BlockRange(_ranges(blocks)),))
+            fewer
             for rule in other
-            if (blocks := [block for block in _selected(rule.blocks, space) if first <= block <= last])
+            if (blocks := [block for block in selected(rule.blocks, space) if first <= block <= last])
+            if space.paints(fewer := replace(rule, blocks=(BlockRange(ranges(blocks)),))) is not None
         ]
-        clear = Rule(Action.RECOMPUTE, Components(("all",)), blocks=window)
-        return (*one, clear, *inside)
+        return (*one, Rule(Action.RECOMPUTE, Components(("all",)), blocks=window), *inside)
 
 
-CROSSOVERS: tuple[Crossover, ...] = (Splice(), ExchangeComponents(), ExchangeBlocks())
+@dataclass(frozen=True)
+class ExchangeSteps:
+    """One outside a window of steps, the other inside it."""
+
+    def __call__(self, one: Rules, other: Rules, space: Space, random: Random) -> Rules:
+        first, last = sorted(int(i) for i in random.integers(space.steps, size=2))
+        window = StepRange((Range(first, last),))
+        clear = Rule(Action.RECOMPUTE, Components(("all",)), steps=window)
+        return (*one, clear, *(part for rule in other for part in during(rule, first, last, space)))
 
 
-def _component_names(components: Components, space: Space) -> tuple[str, ...]:
-    def named(names: tuple[str, ...]) -> set[str]:
-        found = set()
-        for name in names:
-            for stack, indices in (space.spec.select(name) or {}).items():
-                members = next(s for s in space.spec.stacks if s.name == stack).components
-                found |= {members[index].name for index in indices}
-        return found
-
-    chosen = named(components.names) - named(components.excluded)
-    return tuple(name for name in space.spec.component_names if name in chosen)
+CROSSOVERS: tuple[Crossover, ...] = (Splice(), ExchangeComponents(), ExchangeBlocks(), ExchangeSteps())
 
 
-def _selected(terms: tuple[BlockTerm, ...] | None, space: Space) -> list[int]:
-    """Indices of the selected blocks over all stacks."""
-    every = range(space.spec.blocks)
-    if terms is None:
-        return list(every)
-    cells = Resolver(Program(), space.spec, space.steps).blocks(terms)
-    return [block for block in every if cells & space.spec.block_bits(range(block, block + 1))]
-
-
-def _ranges(indices: list[int]) -> tuple[Range, ...]:
-    """Ascending indices as as few ranges as possible."""
-    ranges: list[Range] = []
-    for index in indices:
-        if ranges and ranges[-1].last == index - 1:
-            ranges[-1] = replace(ranges[-1], last=index)
-        else:
-            ranges.append(Range.single(index))
-    return tuple(ranges)
+def during(rule: Rule, first: int, last: int, space: Space) -> Iterator[Rule]:
+    """A rule as it is in a window of steps: one rule that recurs at the same steps, or the steps listed."""
+    stroke = space.paints(rule)
+    if stroke is None:
+        return
+    reused, recomputed = (
+        [step for step in steps if first <= step <= last] for steps in (stroke.reused, stroke.recomputed)
+    )
+    touched = stroke.reused
+    if rule.every is not None and recomputed and touched and touched == range(touched[0], touched[-1] + 1):
+        start, stop = max(first, touched[0]), min(last, touched[-1])
+        offset = (recomputed[0] - start) % rule.every.period
+        yield replace(rule, every=Every(rule.every.period, offset), steps=FromTo(start, stop))
+        return
+    listed = set(recomputed)
+    for action, steps in ((Action.REUSE, [s for s in reused if s not in listed]), (Action.RECOMPUTE, recomputed)):
+        if steps:
+            yield replace(rule, action=action, every=None, steps=StepRange(ranges(steps)))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
-from ecad_dsl.language.tree import Program, Rule
+from ecad_dsl.language.tree import Program, Rule, Steps
 from ecad_dsl.models import ModelSpec
-from ecad_dsl.schedule import CompileError, Schedule, compile, cost
+from ecad_dsl.schedule import CompileError, Schedule, cost_table
+from ecad_dsl.schedule.compile import Stroke, paint, strokes
+from ecad_dsl.schedule.resolve import Resolver
+from ecad_dsl.schedule.target import Target
+
+Rules = tuple[Rule, ...]
 
 
 @dataclass(frozen=True)
@@ -18,18 +25,65 @@ class Space:
     max_rules: int = 24
     min_macs: float = 0.0
     max_macs: float = 1.0
-    """Least and most MACs that are of interest, as shares of recomputing everything."""
+    """Least and most MACs that are of interest, as shares of recomputing everything at every step."""
+    fewest_steps: int | None = None
+    """Where programs may run with fewer steps than ``steps``: down to so many."""
+
+    @property
+    def step_counts(self) -> range:
+        return range(self.fewest_steps or self.steps, self.steps + 1)
+
+    def at(self, steps: int) -> Space:
+        """The same, as seen by a program of so many steps."""
+        return self if steps == self.steps else _at(self, steps)
+
+    @cached_property
+    def _everything(self) -> int:
+        full = (1 << self.spec.cells) - 1
+        return cost_table(self.spec).layers.total([full] * self.steps)
+
+    def share(self, schedule: Schedule) -> float:
+        """The schedule's MACs as a share of recomputing everything at every step."""
+        return cost_table(self.spec).layers.total(schedule.rows) / self._everything
 
     def holds(self, schedule: Schedule) -> bool:
         """Whether a schedule costs as much as is of interest."""
-        return self.min_macs <= 1 - cost(schedule).saved <= self.max_macs
+        return self.min_macs <= self.share(schedule) <= self.max_macs
 
-    def compiled(self, rules: tuple[Rule, ...]) -> Schedule | None:
+    def paints(self, rule: Rule) -> Stroke | None:
+        """What a rule paints; None where it does not compile."""
+        return _stroke(rule, self.spec, self.steps)
+
+    def compiled(self, rules: Sequence[Rule]) -> Schedule | None:
         """The schedule that the rules mean, None where they do not compile."""
-        try:
-            return compile(Program(rules), self.spec, self.steps)
-        except CompileError:
-            return None
+        painted = [self.paints(rule) for rule in rules]
+        rows = None if None in painted else self.rows(painted)  # type: ignore[arg-type]
+        return None if rows is None else Schedule(self.spec, tuple(rows))
+
+    def rows(self, painted: Sequence[Stroke]) -> list[int]:
+        """The rows of a schedule that strokes leave, painted in this order."""
+        full = (1 << self.spec.cells) - 1
+        rows = [full] * self.steps
+        for stroke in painted:
+            paint(rows, stroke)
+        rows[0] = full
+        return rows
+
+
+@lru_cache(maxsize=256)
+def _at(space: Space, steps: int) -> Space:
+    return replace(space, steps=steps, fewest_steps=None)
+
+
+@lru_cache(maxsize=100_000)
+def _stroke(rule: Rule, spec: ModelSpec, steps: int) -> Stroke | None:
+    program = Program((rule,))
+    resolver = Resolver(program, spec, steps)
+    try:
+        (stroke,) = strokes(program, Target(spec, steps), resolver)
+    except CompileError:
+        return None
+    return None if any(found.is_error for found in resolver.found) or not stroke.cells else stroke
 
 
 @dataclass(frozen=True)
@@ -44,32 +98,42 @@ class Origin:
 class Genome:
     """Rules and what they mean. Two genomes with equal schedules are the same candidate."""
 
-    rules: tuple[Rule, ...]
+    rules: Rules
     schedule: Schedule = field(compare=False)
     origin: Origin = field(compare=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return self.schedule.key
 
+    @property
+    def steps(self) -> int:
+        return self.schedule.steps
 
-def grow(rules: tuple[Rule, ...], space: Space, origin: Origin) -> Genome | None:
+    def program(self, space: Space) -> Program:
+        """Its text; it states its number of steps where that is for the search to choose."""
+        header = (Steps(self.steps),) if space.fewest_steps is not None else ()
+        return Program((*header, *self.rules))
+
+
+def grow(rules: Rules, space: Space, origin: Origin) -> Genome | None:
     """A genome of these rules less those without effect; None if they do not compile or are too many."""
-    schedule = space.compiled(rules)
-    if schedule is None:
+    painted = [space.paints(rule) for rule in rules]
+    if None in painted:
         return None
-    kept = _without_idle(rules, schedule, space)
-    return Genome(kept, schedule, origin) if len(kept) <= space.max_rules else None
+    kept, rows = _without_idle(rules, painted, space)  # type: ignore[arg-type]
+    return Genome(kept, Schedule(space.spec, tuple(rows)), origin) if len(kept) <= space.max_rules else None
 
 
-def _without_idle(rules: tuple[Rule, ...], schedule: Schedule, space: Space) -> tuple[Rule, ...]:
+def _without_idle(rules: Rules, painted: list[Stroke], space: Space) -> tuple[Rules, list[int]]:
     """Rules without those that change no cell: what evolution leaves behind should be worth reading."""
-    index = 0
-    while index < len(rules):
-        fewer = rules[:index] + rules[index + 1 :]
-        shorter = space.compiled(fewer)
-        if shorter is not None and shorter.rows == schedule.rows:
-            rules = fewer
+    rows = space.rows(painted)
+    kept, index = list(rules), 0
+    while index < len(kept):
+        fewer = painted[:index] + painted[index + 1 :]
+        if space.rows(fewer) == rows:
+            painted = fewer
+            del kept[index]
         else:
             index += 1
-    return rules
+    return tuple(kept), rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
-from ecad_dsl.evolution.mutation import Random, Rules, random_rule
+from ecad_dsl.evolution.genome import Genome, Origin, Rules, Space, grow
+from ecad_dsl.evolution.parts import Random, random_rule
 from ecad_dsl.language.tree import Action, Components, Every, FromTo, LastSteps, Rule
 
 

@@ -1,18 +1,27 @@
 """Mutations: edits of a rule list that a person could have made. Each is a dataclass with one method.
 
-A mutation returns new rules, or None where it finds nothing to edit. Whether the result compiles is checked by
-:func:`ecad_dsl.evolution.genome.grow`.
+A mutation returns new rules, or None where it finds nothing to edit. Whatever it makes of rules that compile compiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
-from ecad_dsl.evolution.genome import Space
+from ecad_dsl.evolution.genome import Rules, Space
+from ecad_dsl.evolution.parts import (
+    Random,
+    component_names,
+    fitted,
+    random_blocks,
+    random_components,
+    random_every,
+    random_rule,
+    random_steps,
+    ranges,
+    selected,
+)
 from ecad_dsl.language.tree import (
     Action,
     BlockRange,
@@ -29,9 +38,6 @@ from ecad_dsl.language.tree import (
     StepRange,
     StepSelector,
 )
-
-Rules = tuple[Rule, ...]
-Random = np.random.Generator
 
 
 class Mutation(Protocol):
@@ -54,11 +60,11 @@ class Nudge:
             assert rule.blocks is not None
             which = int(random.integers(len(rule.blocks)))
             terms = list(rule.blocks)
-            terms[which] = _nudged_blocks(terms[which], move, space.spec.blocks - 1, random)
+            terms[which] = _nudged_blocks(terms[which], move, space, random)
             rule = replace(rule, blocks=tuple(terms))
         else:
-            rule = replace(rule, steps=_nudged_steps(rule.steps, move, space.steps - 1, random))
-        return _with(rules, index, rule)
+            rule = replace(rule, steps=_nudged_steps(rule.steps, move, space, random))
+        return _with(rules, index, fitted(rule, space))
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Rescope:
         rule = rules[index]
         lift = random.random() < 0.3
         if random.random() < 0.5:
-            return _with(rules, index, replace(rule, blocks=None if lift else random_blocks(space, random)))
+            blocks = None if lift else random_blocks(space, random)
+            return _with(rules, index, fitted(replace(rule, blocks=blocks), space))
         return _with(rules, index, replace(rule, steps=None if lift else random_steps(space, random)))
 
 
@@ -130,7 +137,7 @@ class Retarget:
         index = _pick(rules, random)
         if index is None:
             return None
-        return _with(rules, index, replace(rules[index], components=random_components(space, random)))
+        return _with(rules, index, fitted(replace(rules[index], components=random_components(space, random)), space))
 
 
 @dataclass(frozen=True)
@@ -165,40 +172,37 @@ class Drop:
 
 @dataclass(frozen=True)
 class Split:
-    """Cut a rule's blocks in two, so that the halves can go separate ways; the second recurs at another pace."""
+    """Cut a rule in two that can go separate ways: by its blocks, its components, or its steps. Changes no cell."""
 
     def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
-        index = _pick(rules, random, lambda rule: _span(rule, space) is not None)
+        index = _pick(rules, random, lambda rule: any(True for _ in _halves(rule, space)))
         if index is None:
             return None
-        rule = rules[index]
-        span = _span(rule, space)
-        assert span is not None
-        first, last = span
-        cut = int(random.integers(first, last))
-        lower = replace(rule, blocks=(_blocks(first, cut),))
-        upper = replace(rule, blocks=(_blocks(cut + 1, last),), every=random_every(space, random))
-        return (*rules[:index], lower, upper, *rules[index + 1 :])
+        ways = list(_halves(rules[index], space))
+        halves = ways[int(random.integers(len(ways)))]
+        cuts = list(halves)
+        first, second = cuts[int(random.integers(len(cuts)))]
+        return (*rules[:index], first, second, *rules[index + 1 :])
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Let one rule cover the blocks of another that does the same to the same components."""
+    """Make one rule of two that do the same to different blocks. Changes no cell where they are neighbours."""
 
     def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
         pairs = [
             (i, j)
             for i, one in enumerate(rules)
             for j in range(i + 1, len(rules))
-            if one.action is rules[j].action and one.components == rules[j].components
-            if _span(one, space) and _span(rules[j], space)
+            if replace(one, blocks=None) == replace(rules[j], blocks=None)
         ]
         if not pairs:
             return None
         i, j = pairs[int(random.integers(len(pairs)))]
-        ends = [end for rule in (rules[i], rules[j]) for end in _span(rule, space) or ()]
-        merged = replace(rules[i], blocks=(_blocks(min(ends), max(ends)),))
-        return _with(rules[:j] + rules[j + 1 :], i, merged)
+        together = {block for rule in (rules[i], rules[j]) for block in selected(rule.blocks, space)}
+        everywhere = len(together) == space.spec.blocks
+        blocks = None if everywhere else (BlockRange(ranges(sorted(together))),)
+        return _with(rules[:i] + rules[i + 1 :], j - 1, replace(rules[j], blocks=blocks))
 
 
 @dataclass(frozen=True)
@@ -214,28 +218,93 @@ class Swap:
 
 @dataclass(frozen=True)
 class Patch:
-    """Recompute or reuse a few neighbouring cells at one step."""
+    """Do the opposite at one step for a few neighbouring cells; a rule that lists such steps takes in one more."""
 
     width: int = 4
 
     def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
-        step = int(random.integers(1, max(2, space.steps)))
+        schedule = space.compiled(rules)
+        if schedule is None or space.steps < 2:
+            return None
+        step = int(random.integers(1, space.steps))
         first = int(random.integers(space.spec.blocks))
         last = min(space.spec.blocks - 1, first + int(random.integers(self.width)))
-        patch = Rule(
-            Action.RECOMPUTE if random.random() < 0.6 else Action.REUSE,
-            random_components(space, random),
-            blocks=None if random.random() < 0.4 else (_blocks(first, last),),
-            steps=StepRange((Range.single(step),)),
+        blocks = None if random.random() < 0.5 else (BlockRange((Range(first, last),)),)
+        rule = fitted(Rule(Action.RECOMPUTE, _often_all(space, random), blocks, None, _at([step])), space)
+        stroke = space.paints(rule)
+        assert stroke is not None
+        recomputed = (schedule.rows[step] & stroke.cells).bit_count()
+        if 2 * recomputed > stroke.cells.bit_count():
+            rule = replace(rule, action=Action.REUSE)
+        return _listed(rules, rule, step)
+
+
+@dataclass(frozen=True)
+class Reschedule:
+    """Let a rule that lists its steps list one more or one less, or move one of them."""
+
+    def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
+        index = _pick(rules, random, _lists)
+        if index is None:
+            return None
+        return _with(
+            rules, index, replace(rules[index], steps=_at(_edited(_listed_steps(rules[index]), space, random)))
         )
-        return (*rules, patch)
+
+
+@dataclass(frozen=True)
+class Retime:
+    """Let a recurring rule list the steps at which it recomputes, with one more, one less, or one of them moved."""
+
+    def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
+        index = _pick(rules, random, lambda rule: rule.action is Action.CACHE)
+        if index is None:
+            return None
+        rule = rules[index]
+        stroke = space.paints(rule)
+        assert stroke is not None
+        # Nobody need say that step 0 recomputes.
+        recomputed = [step for step in stroke.recomputed if step > 0]
+        reused = rule.steps if stroke.reused[0] > 0 or len(stroke.reused) < space.steps else None
+        base = replace(rule, action=Action.REUSE, every=None, steps=reused)
+        if not recomputed:
+            return _with(rules, index, base)
+        listed = replace(base, action=Action.RECOMPUTE, steps=_at(_edited(recomputed, space, random)))
+        return (*rules[:index], base, listed, *rules[index + 1 :])
+
+
+@dataclass(frozen=True)
+class Shake:
+    """Move one recompute of some components to the step before or after it."""
+
+    def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
+        schedule = space.compiled(rules)
+        if schedule is None or space.steps < 3:
+            return None
+        rule = Rule(Action.RECOMPUTE, _often_all(space, random))
+        if random.random() < 0.3:
+            rule = fitted(replace(rule, blocks=random_blocks(space, random)), space)
+        stroke = space.paints(rule)
+        assert stroke is not None
+        cells = stroke.cells
+        busy = [
+            step for step in range(1, space.steps) if 2 * (schedule.rows[step] & cells).bit_count() > cells.bit_count()
+        ]
+        if not busy:
+            return None
+        step = busy[int(random.integers(len(busy)))]
+        beside = step + (1 if random.random() < 0.5 else -1)
+        if not 1 <= beside < space.steps or beside in busy:
+            return None
+        rules = _listed(rules, replace(rule, action=Action.REUSE, steps=_at([step])), step)
+        return _listed(rules, replace(rule, steps=_at([beside])), beside)
 
 
 MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Nudge(), 3.0),
     (Rescope(), 1.5),
     (Repeat(), 2.0),
-    (Shift(), 4.0),
+    (Shift(), 3.0),
     (Retarget(), 1.5),
     (SwitchAction(), 0.5),
     (Insert(), 1.5),
@@ -243,60 +312,12 @@ MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Split(), 1.0),
     (Merge(), 0.5),
     (Swap(), 0.5),
-    (Patch(), 2.5),
+    (Patch(), 4.0),
+    (Reschedule(), 4.0),
+    (Retime(), 2.0),
+    (Shake(), 3.0),
 )
-"""Every mutation with its relative rate."""
-
-
-# ------------------------------------------------------------------------------------- random parts of rules
-
-
-def random_rule(space: Space, random: Random) -> Rule:
-    """A rule over a random part of the space."""
-    action = (Action.CACHE, Action.CACHE, Action.REUSE, Action.RECOMPUTE)[int(random.integers(4))]
-    recurs = action is Action.CACHE or random.random() < 0.3
-    return Rule(
-        action,
-        random_components(space, random),
-        blocks=random_blocks(space, random) if random.random() < 0.6 else None,
-        every=random_every(space, random) if recurs else None,
-        steps=random_steps(space, random) if random.random() < 0.5 or not recurs else None,
-    )
-
-
-def random_components(space: Space, random: Random) -> Components:
-    """A random non-empty set of components, ``all`` among them."""
-    names = space.spec.component_names
-    if random.random() < 0.25:
-        return Components(("all",))
-    chosen = random.random(len(names)) < 0.4
-    chosen[int(random.integers(len(names)))] = True
-    kept = tuple(name for name, keep in zip(names, chosen, strict=True) if keep)
-    return Components(kept) if len(kept) < len(names) else Components(("all",))
-
-
-def random_blocks(space: Space, random: Random) -> tuple[BlockTerm, ...]:
-    """A random range of blocks, counted over all stacks."""
-    first, last = sorted(int(i) for i in random.integers(space.spec.blocks, size=2))
-    return (_blocks(first, last),)
-
-
-def random_steps(space: Space, random: Random) -> StepSelector:
-    """A random window of steps, open at one end or closed."""
-    first, last = sorted(int(i) for i in random.integers(space.steps, size=2))
-    kind = int(random.integers(4))
-    if kind == 0:
-        return FromTo(max(1, first))
-    if kind == 1:
-        return FromTo(None, last)
-    if kind == 2:
-        return LastSteps(int(random.integers(1, max(2, space.steps // 3))))
-    return FromTo(first, last)
-
-
-def random_every(space: Space, random: Random) -> Every:
-    """A period from 2 to 8, or as far as the steps go."""
-    return Every(int(random.integers(2, max(3, min(9, space.steps)))))
+"""Every mutation with its rate at the start of a search."""
 
 
 # ----------------------------------------------------------------------------------------------- small tools
@@ -311,8 +332,88 @@ def _with(rules: Rules, index: int, rule: Rule) -> Rules:
     return (*rules[:index], rule, *rules[index + 1 :])
 
 
-def _blocks(first: int, last: int) -> BlockRange:
-    return BlockRange((Range(first, last),))
+def _often_all(space: Space, random: Random) -> Components:
+    """Steps differ more than components do, so that half the edits of steps are of all components."""
+    return Components(("all",)) if random.random() < 0.5 else random_components(space, random)
+
+
+def _edited(listed: Iterable[int], space: Space, random: Random) -> list[int]:
+    """Some steps with one more or one less, or with one of them moved a little; never none."""
+    steps = set(listed)
+    chosen = sorted(steps)[int(random.integers(len(steps)))]
+    what = random.random()
+    if what < 0.5:
+        near = chosen + int(random.integers(1, 3)) * (1 if random.random() < 0.5 else -1)
+        steps = steps - {chosen} | {min(space.steps - 1, max(0, near))}
+    elif what < 0.75:
+        steps.add(int(random.integers(space.steps)))
+    elif len(steps) > 1:
+        steps.discard(chosen)
+    return sorted(steps)
+
+
+def _listed_steps(rule: Rule) -> list[int]:
+    assert isinstance(rule.steps, StepRange)
+    return [step for item in rule.steps.items for step in _steps(item)]
+
+
+def _at(steps: Iterable[int]) -> StepRange:
+    return StepRange(ranges(sorted(steps)))
+
+
+def _listed(rules: Rules, rule: Rule, step: int) -> Rules:
+    """Rules that do at this step what the rule says: one that says so of other steps lists it, others leave it out."""
+    kept: list[Rule] = []
+    home: int | None = None
+    for old in rules:
+        if _lists(old):
+            same = replace(old, action=rule.action, steps=rule.steps) == rule
+            if same and old.action is rule.action:
+                home = len(kept)
+            elif same:
+                steps = [other for other in _listed_steps(old) if other != step]
+                if steps:
+                    kept.append(replace(old, steps=_at(steps)))
+                continue
+        kept.append(old)
+    if home is None:
+        return (*kept, rule)
+    listed = kept.pop(home)
+    return (*kept, replace(listed, steps=_at({step, *_listed_steps(listed)})))
+
+
+def _lists(rule: Rule) -> bool:
+    """Whether a rule says what to do at steps that it lists by number."""
+    if not isinstance(rule.steps, StepRange) or rule.every is not None or rule.action is Action.CACHE:
+        return False
+    return all(isinstance(item.first, int) for item in rule.steps.items)
+
+
+def _steps(item: Range) -> range:
+    assert isinstance(item.first, int)
+    assert isinstance(item.last, int)
+    return range(item.first, item.last + 1, item.by)
+
+
+def _halves(rule: Rule, space: Space) -> Iterator[Sequence[tuple[Rule, Rule]]]:
+    """Ways to cut a rule in two that together do the same; each way with every place to cut."""
+    blocks = selected(rule.blocks, space)
+    cuts = []
+    for cut in range(1, len(blocks)):
+        lower, upper = (replace(rule, blocks=(BlockRange(ranges(part)),)) for part in (blocks[:cut], blocks[cut:]))
+        if space.paints(lower) is not None and space.paints(upper) is not None:
+            cuts.append((lower, upper))
+    if cuts:
+        yield cuts
+    names = component_names(rule.components, space)
+    apart = []
+    for name in names if len(names) > 1 else ():
+        one = replace(rule, components=Components((name,)))
+        rest = replace(rule, components=Components(tuple(other for other in names if other != name)))
+        if space.paints(one) is not None and space.paints(rest) is not None:
+            apart.append((one, rest))
+    if apart:
+        yield apart
 
 
 def _bounded(part: object) -> bool:
@@ -326,19 +427,6 @@ def _bounded(part: object) -> bool:
     return isinstance(part, FirstBlocks | LastBlocks | FirstSteps | LastSteps)
 
 
-def _span(rule: Rule, space: Space) -> tuple[int, int] | None:
-    """First and last block of a rule over one range of at least two blocks."""
-    if rule.blocks is None:
-        return (0, space.spec.blocks - 1) if space.spec.blocks > 1 else None
-    if len(rule.blocks) != 1 or not isinstance(rule.blocks[0], BlockRange) or not _bounded(rule.blocks):
-        return None
-    term = rule.blocks[0]
-    item = term.items[0]
-    if term.stack is not None or item.by != 1 or not isinstance(item.first, int) or not isinstance(item.last, int):
-        return None
-    return (item.first, item.last) if item.first < item.last else None
-
-
 def _moved(first: int, last: int, move: int, limit: int, random: Random) -> tuple[int, int]:
     """One end of a range moved, or a single index shifted; inside 0..limit and never crossed."""
     if first == last and random.random() < 0.5:
@@ -349,20 +437,22 @@ def _moved(first: int, last: int, move: int, limit: int, random: Random) -> tupl
     return first, max(first, min(limit, last + move))
 
 
-def _nudged_blocks(term: BlockTerm, move: int, limit: int, random: Random) -> BlockTerm:
+def _nudged_blocks(term: BlockTerm, move: int, space: Space, random: Random) -> BlockTerm:
+    assert isinstance(term, BlockRange | FirstBlocks | LastBlocks)
+    count = len(space.spec.blocks_of(term.stack) or ())
     if isinstance(term, FirstBlocks | LastBlocks):
-        return replace(term, count=max(1, term.count + move))
-    assert isinstance(term, BlockRange)
+        return replace(term, count=min(count, max(1, term.count + move)))
     item = term.items[0]
     assert isinstance(item.first, int)
     assert isinstance(item.last, int)
-    first, last = _moved(item.first, item.last, move, limit, random)
+    first, last = _moved(item.first, item.last, move, count - 1, random)
     return replace(term, items=(replace(item, first=first, last=last),))
 
 
-def _nudged_steps(selector: StepSelector | None, move: int, limit: int, random: Random) -> StepSelector:
+def _nudged_steps(selector: StepSelector | None, move: int, space: Space, random: Random) -> StepSelector:
+    limit = space.steps - 1
     if isinstance(selector, FirstSteps | LastSteps):
-        return replace(selector, count=max(1, selector.count + move))
+        return replace(selector, count=min(space.steps, max(1, selector.count + move)))
     if isinstance(selector, StepRange):
         item = selector.items[0]
         assert isinstance(item.first, int)

@@ -1,0 +1,161 @@
+"""A screen: which of many children are worth measuring, guessed from all that has been measured.
+
+Breeding a child takes a thousandth of the time that measuring it takes. So more are bred than can be measured, and a
+Gaussian process over the ages of what schedules reuse tells how much each may add to the front's hypervolume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.indicators.hv import HV
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import ndtr
+
+from ecad_dsl.schedule import Schedule
+
+Array = NDArray[np.float64]
+
+FAILED = 1e30
+"""Stands for the objectives of a candidate that could not be measured: dominated by everything that could."""
+
+Known = Callable[[Schedule], Sequence[float | None]]
+"""The objectives of a schedule as far as they need not be measured (MACs, say), the others None. Less is better."""
+
+MOST_KNOWN = 1500
+"""So many measurements are learned from at most: solving takes the third power of their number."""
+
+
+def ages(schedules: Sequence[Schedule]) -> Array:
+    """For how many steps each cell has not been recomputed, [schedules, steps, cells]."""
+    rows = np.stack([np.concatenate([m.reshape(s.steps, -1) for m in s.to_numpy().values()], 1) for s in schedules])
+    aged = np.zeros(rows.shape)
+    for step in range(1, rows.shape[1]):
+        aged[:, step] = np.where(rows[:, step], 0.0, aged[:, step - 1] + 1)
+    return aged
+
+
+def features(schedules: Sequence[Schedule]) -> Array:
+    """What guesses go by, [schedules, features]: the ages of cells, and their means over blocks and over steps."""
+    spec, steps = schedules[0].spec, schedules[0].steps
+    aged = np.sqrt(ages(schedules))
+    parts = [4 * aged.reshape(len(aged), -1) / np.sqrt(steps * spec.cells)]
+    for stack in spec.stacks:
+        first, width = spec.offsets[stack.name], len(stack.components)
+        own = aged[:, :, first : first + stack.blocks * width].reshape(len(aged), steps, stack.blocks, width)
+        share = np.sqrt(stack.blocks * width / spec.cells)
+        parts.append(share * own.mean(2).reshape(len(aged), -1) / np.sqrt(steps * width))
+        parts.append(share * own.mean(1).reshape(len(aged), -1) / np.sqrt(stack.blocks * width))
+    return np.concatenate(parts, 1)
+
+
+@dataclass
+class Guess:
+    """A Gaussian process: mean and deviation of a number for schedules that have not been measured."""
+
+    length: float = 1.5
+    """Over how far numbers are alike, as a multiple of the median distance between schedules."""
+    noise: float = 0.01
+    _known: Array | None = None
+    _scale: float = 1.0
+    _mean: float = 0.0
+    _deviation: float = 1.0
+    _factor: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    _weights: Array = field(default_factory=lambda: np.zeros(0))
+
+    def learn(self, known: Array, values: Array) -> None:
+        """From features [schedules, features] and what was measured [schedules]."""
+        distances = _squared(known[:300], known[:300])
+        self._scale = self.length**2 * float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0
+        self._known = known
+        self._mean, self._deviation = float(values.mean()), float(values.std()) or 1.0
+        covariance = self._covariance(known) + self.noise * np.eye(len(known))
+        self._factor = cholesky(covariance, lower=True)
+        self._weights = cho_solve((self._factor, True), (values - self._mean) / self._deviation)
+
+    def __call__(self, asked: Array) -> tuple[Array, Array]:
+        """Means and deviations, [schedules] each."""
+        across = self._covariance(asked)
+        explained = solve_triangular(self._factor, across.T, lower=True)
+        variance = np.maximum(1e-6, 1 + self.noise - np.square(explained).sum(0))
+        return self._mean + self._deviation * (across @ self._weights), self._deviation * np.sqrt(variance)
+
+    def _covariance(self, asked: Array) -> Array:
+        assert self._known is not None
+        return 1 / (1 + _squared(asked, self._known) / self._scale)
+
+
+def _squared(one: Array, other: Array) -> Array:
+    """Squared distances of rows, [rows of one, rows of the other]."""
+    sums = np.square(one).sum(1)[:, None] + np.square(other).sum(1)
+    return np.maximum(0.0, sums - 2 * one @ other.T)
+
+
+class Screen:
+    """Guesses all objectives of schedules that have not been measured."""
+
+    def __init__(self, known: Known, worst: Sequence[float]) -> None:
+        self._known, self._worst = known, worst
+        self._guesses: dict[int, Guess] = {}
+
+    def learn(self, schedules: Sequence[Schedule], objectives: Sequence[Array]) -> None:
+        """From what was measured, the latest of it last."""
+        good = [i for i, values in enumerate(objectives) if (values < FAILED).all()][-MOST_KNOWN:]
+        if not good:
+            return
+        learned = features([schedules[i] for i in good])
+        for which, value in enumerate(self._known(schedules[0])):
+            if value is None:
+                self._guesses[which] = guess = Guess()
+                # How bad a bad one is tells nothing about good ones.
+                guess.learn(learned, np.array([min(objectives[i][which], self._worst[which]) for i in good]))
+
+    def __call__(self, schedules: Sequence[Schedule]) -> tuple[Array, Array]:
+        """Means and deviations, [schedules, objectives] each."""
+        known = [self._known(schedule) for schedule in schedules]
+        means = np.array(
+            [[self._worst[i] if v is None else v for i, v in enumerate(row)] for row in known], dtype=float
+        )
+        deviations = np.zeros_like(means)
+        asked = features(schedules) if self._guesses else np.zeros(0)
+        for which, guess in self._guesses.items():
+            means[:, which], deviations[:, which] = guess(asked)
+        return means, deviations
+
+
+def expected_gains(means: Array, deviations: Array, front: Array, worst: Sequence[float]) -> Array:
+    """How much hypervolume each candidate is expected to add to a front, [candidates].
+
+    Means, deviations [candidates, objectives] and the front [points, objectives] are of numbers to be minimised, up to
+    ``worst``. With two objectives of which the second is known for sure the expectation is exact; otherwise it is the
+    gain of a candidate that is half a deviation better than guessed.
+    """
+    if means.shape[1] == 2 and not deviations[:, 1].any():
+        return _exact_gains(means[:, 0], deviations[:, 0], means[:, 1], front, (worst[0], worst[1]))
+    best = np.minimum(means.min(0), front.min(0))
+    span = np.where(np.array(worst) > best, np.array(worst) - best, 1.0)
+    volume = HV(ref_point=np.ones(len(span)))
+    hoped = (means - deviations / 2 - best) / span
+    points = (front - best) / span
+    before = volume(points)
+    return np.array([volume(np.concatenate([points, hoped[[index]]])) - before for index in range(len(hoped))])
+
+
+def _exact_gains(means: Array, deviations: Array, costs: Array, front: Array, worst: tuple[float, float]) -> Array:
+    stairs = sorted({(cost, number) for number, cost in front if number < worst[0] and cost < worst[1]})
+    edges, heights, best = [], [worst[0]], worst[0]
+    for cost, number in stairs:
+        if number < best:
+            edges.append(cost)
+            heights.append(best := number)
+    starts = np.array([-np.inf, *edges])
+    stops = np.array([*edges, worst[1]])
+    widths = np.maximum(0.0, stops - np.maximum(starts, costs[:, None]))
+    deviations = np.maximum(deviations, 1e-9)[:, None]
+    away = (np.array(heights) - means[:, None]) / deviations
+    density = np.exp(-np.square(away) / 2) / np.sqrt(2 * np.pi)
+    gains: Array = (widths * deviations * (away * ndtr(away) + density)).sum(1)
+    return gains
