@@ -11,19 +11,26 @@ from ecad_dsl.language.tree import Action, Components, Every, FromTo, LastSteps,
 
 def first_population(space: Space, size: int, random: Random) -> list[Genome]:
     """``size`` different genomes: the hand-made ones first, random programs where these do not suffice."""
+    grown = (grow(rules, space, Origin(name)) for name, rules in hand_made(space))
+    return _filled([genome for genome in grown if genome is not None], space, size, random)
+
+
+def random_population(space: Space, size: int, random: Random) -> list[Genome]:
+    """``size`` different genomes of a few random rules each."""
+    return _filled([], space, size, random)
+
+
+def _filled(begun: list[Genome], space: Space, size: int, random: Random) -> list[Genome]:
     genomes: dict[str, Genome] = {}
-
-    def add(rules: Rules, name: str) -> None:
-        genome = grow(rules, space, Origin(name))
-        if genome is not None:
-            genomes.setdefault(genome.key, genome)
-
-    for name, rules in hand_made(space):
-        add(rules, name)
-    tries = 0
-    while len(genomes) < size and tries < 100 * size:
-        add(tuple(random_rule(space, random) for _ in range(int(random.integers(1, 5)))), "random rules")
-        tries += 1
+    for genome in begun:
+        genomes.setdefault(genome.key, genome)
+    for _ in range(100 * size):
+        if len(genomes) >= size:
+            break
+        rules = tuple(random_rule(space, random) for _ in range(int(random.integers(1, 5))))
+        new = grow(rules, space, Origin("random rules"))
+        if new is not None:
+            genomes.setdefault(new.key, new)
     return list(genomes.values())[:size]
 
 

@@ -229,7 +229,7 @@ class Patch:
         step = int(random.integers(1, space.steps))
         first = int(random.integers(space.spec.blocks))
         last = min(space.spec.blocks - 1, first + int(random.integers(self.width)))
-        blocks = None if random.random() < 0.5 else (BlockRange((Range(first, last),)),)
+        blocks = None if random.random() < 0.6 else (BlockRange((Range(first, last),)),)
         rule = fitted(Rule(Action.RECOMPUTE, _often_all(space, random), blocks, None, _at([step])), space)
         stroke = space.paints(rule)
         assert stroke is not None
@@ -300,6 +300,21 @@ class Shake:
         return _listed(rules, replace(rule, steps=_at([beside])), beside)
 
 
+@dataclass(frozen=True)
+class Align:
+    """Recompute everything at the steps at which much is recomputed, and nothing at the others."""
+
+    def __call__(self, rules: Rules, space: Space, random: Random) -> Rules | None:
+        schedule = space.compiled(rules)
+        if schedule is None:
+            return None
+        much = (0.2 + 0.6 * random.random()) * space.spec.cells
+        steps = [step for step in range(1, space.steps) if schedule.rows[step].bit_count() > much]
+        everything = Components(("all",))
+        reuse = Rule(Action.REUSE, everything)
+        return (reuse, Rule(Action.RECOMPUTE, everything, steps=_at(steps))) if steps else (reuse,)
+
+
 MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Nudge(), 3.0),
     (Rescope(), 1.5),
@@ -315,7 +330,8 @@ MUTATIONS: tuple[tuple[Mutation, float], ...] = (
     (Patch(), 4.0),
     (Reschedule(), 4.0),
     (Retime(), 2.0),
-    (Shake(), 3.0),
+    (Shake(), 4.0),
+    (Align(), 1.0),
 )
 """Every mutation with its rate at the start of a search."""
 
@@ -333,8 +349,8 @@ def _with(rules: Rules, index: int, rule: Rule) -> Rules:
 
 
 def _often_all(space: Space, random: Random) -> Components:
-    """Steps differ more than components do, so that half the edits of steps are of all components."""
-    return Components(("all",)) if random.random() < 0.5 else random_components(space, random)
+    """Steps differ more than components do, so that most edits of steps are of all components."""
+    return Components(("all",)) if random.random() < 0.6 else random_components(space, random)
 
 
 def _edited(listed: Iterable[int], space: Space, random: Random) -> list[int]:

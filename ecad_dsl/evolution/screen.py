@@ -25,6 +25,9 @@ FAILED = 1e30
 Known = Callable[[Schedule], Sequence[float | None]]
 """The objectives of a schedule as far as they need not be measured (MACs, say), the others None. Less is better."""
 
+DOUBT = 2.0
+"""Deviations are taken for so many times what the process says: what is bred lies beyond what it has learned from."""
+
 MOST_KNOWN = 1500
 """So many measurements are learned from at most: solving takes the third power of their number."""
 
@@ -123,6 +126,7 @@ class Screen:
         asked = features(schedules) if self._guesses else np.zeros(0)
         for which, guess in self._guesses.items():
             means[:, which], deviations[:, which] = guess(asked)
+            deviations[:, which] *= DOUBT
         return means, deviations
 
 

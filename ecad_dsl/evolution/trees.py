@@ -19,14 +19,14 @@ from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
 from ecad_dsl.evolution.mutation import MUTATIONS, Split
 from ecad_dsl.evolution.parts import Random
-from ecad_dsl.evolution.screen import Array, Known, Screen, expected_gains
+from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, expected_gains
 
 LITTER = 10
 """Children bred for each that is measured, where a screen chooses."""
 ROUNDS = 3
 """So often the most promising of these have children of their own before any is measured."""
 UNSCREENED = 0.1
-"""This share of the children is measured whatever the screen says, so that it goes on learning what it does not know."""
+"""This share of the children is measured whatever the screen says, so that it learns what it does not know."""
 
 
 @dataclass
@@ -65,12 +65,13 @@ class TreeSearch:
         space: Space,
         first: Sequence[Genome],
         known: Known,
-        worst: Sequence[float],
         seed: int,
         *,
+        worst: Sequence[float] | None = None,
         offspring: int | None = None,
         screened: bool = True,
     ) -> None:
+        """``worst``: the reference point of the hypervolume; None for what the first population has worst."""
         self._breeding = _Breeding(space, known, worst, screened)
         count = len(known(first[0].schedule))
         self._algorithm = NSGA2(
@@ -105,9 +106,10 @@ class _Measured:
 class _Breeding(InfillCriterion):  # type: ignore[misc]
     """Children of programs, of those alive and of those on the front of all that was measured."""
 
-    def __init__(self, space: Space, known: Known, worst: Sequence[float], screened: bool) -> None:
+    def __init__(self, space: Space, known: Known, worst: Sequence[float] | None, screened: bool) -> None:
         super().__init__()
-        self.space, self.known, self.worst, self.screened = space, known, worst, screened
+        self.space, self.known, self.screened = space, known, screened
+        self.worst: Sequence[float] = worst or ()
         self.credits = [
             Credit({type(crossover).__name__: 1.0 for crossover in CROSSOVERS}),
             Credit({type(mutation).__name__: rate for mutation, rate in MUTATIONS}),
@@ -117,6 +119,10 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self.front: list[_Measured] = []
 
     def learn(self, genomes: Sequence[Genome], objectives: Array) -> None:
+        """What has been measured."""
+        if not self.worst:
+            # Hypervolume counts from what the first population had worst.
+            self.worst = np.where(objectives < FAILED, objectives, -np.inf).max(0).tolist()
         for genome, values in zip(genomes, objectives, strict=True):
             new = self.measured[genome.key] = _Measured(genome, values)
             hit = not any((old.objectives <= values).all() for old in self.front)
