@@ -53,7 +53,8 @@ def demo(
     folder = writable_folder(output)
     settings: Settings = {
         "population": population, "generations": generations, "seed": seed, "objective": "fidelity",
-        "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "prompts": prompts,
+        "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "genome": "trees", "start": "heuristic",
+        "prompts": prompts,
         "held_out": 0, "rotate": 1, "steps": STEPS,
     }  # fmt: skip
     try:

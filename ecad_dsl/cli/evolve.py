@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 Objective = Literal["reward", "fidelity"]
+GenomeKind = Literal["trees", "bits"]
+Start = Literal["heuristic", "random"]
 
 
 class Settings(TypedDict):
@@ -39,6 +41,8 @@ class Settings(TypedDict):
     max_rules: int
     min_macs: float
     max_macs: float
+    genome: GenomeKind
+    start: Start
     prompts: int
     held_out: int
     rotate: int
@@ -70,6 +74,10 @@ def evolve(
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
     max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
+    genome: Annotated[
+        GenomeKind, typer.Option(help="Breed programs, or one bit for each cell as the ECAD paper does.")
+    ] = "trees",
+    start: Annotated[Start, typer.Option(help="Begin with hand-made schedules, or with random ones.")] = "heuristic",
     workers: WorkersOption = None,
     ray: Annotated[
         str | None, typer.Option(help="Measure on a Ray cluster: its address, or local for one on this machine.")
@@ -84,7 +92,8 @@ def evolve(
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
     settings: Settings = {
         "population": population, "generations": generations, "seed": seed, "objective": objective,
-        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "prompts": prompts,
+        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "genome": genome, "start": start,
+        "prompts": prompts,
         "held_out": held_out, "rotate": rotate, "steps": steps,
     }  # fmt: skip
     if resume is not None:
@@ -125,6 +134,8 @@ def search(
         max_rules=settings["max_rules"],
         min_macs=settings["min_macs"],
         max_macs=settings["max_macs"],
+        genome=settings["genome"],
+        start=settings["start"],
         rotate=settings["rotate"],
         workers=workers or cpu_count(),
         ray=ray,
@@ -220,7 +231,8 @@ def _stored_settings(folder: Path) -> Settings:
         own = {
             name: config["search"][name]
             for name in (
-                "population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs", "rotate",
+                "population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs",
+                "genome", "start", "rotate",
             )
         }  # fmt: skip
         of_problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}

@@ -80,6 +80,14 @@ class BitSearch:
         self._asked.set("F", objectives)
         self._algorithm.tell(infills=self._asked)
 
+    def alive(self) -> list[BitGenome]:
+        """The population."""
+        return [BitGenome(self._schedule(individual.X), Origin("bits")) for individual in self._algorithm.pop]
+
+    def tell_again(self, objectives: Array) -> None:
+        """What the population is worth now, where that has changed."""
+        self._algorithm.pop.set("F", objectives)
+
     def _schedule(self, bits: Bits) -> Schedule:
         cells = bits.astype(np.bool_).reshape(self._space.steps, -1)
         packed = np.packbits(cells, axis=1, bitorder="little")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.evolution.bits import BitGenome
 from ecad_dsl.evolution.genome import Genome
 from ecad_dsl.evolution.problem import Problem, prompted
 from ecad_dsl.evolution.store import CALIBRATION, Evaluation, Measurements, RunStore
@@ -75,7 +76,7 @@ class Measuring:
     count: int = 0
     """So many measurements were made; what the store had is not among them."""
 
-    def begun(self, genome: Genome, generation: int) -> Evaluation:
+    def begun(self, genome: Genome | BitGenome, generation: int) -> Evaluation:
         """What is known of a genome's schedule: all that the store remembers, or what costs no measuring."""
         return self.store.find(genome.key) or Evaluation(
             key=genome.key,

@@ -88,13 +88,15 @@ class Guess:
 
     def _covariance(self, asked: Array) -> Array:
         assert self._known is not None
-        return 1 / (1 + _squared(asked, self._known) / self._scale)
+        covariance: Array = 1 / (1 + _squared(asked, self._known) / self._scale)
+        return covariance
 
 
 def _squared(one: Array, other: Array) -> Array:
     """Squared distances of rows, [rows of one, rows of the other]."""
     sums = np.square(one).sum(1)[:, None] + np.square(other).sum(1)
-    return np.maximum(0.0, sums - 2 * one @ other.T)
+    squared: Array = np.maximum(0.0, sums - 2 * one @ other.T)
+    return squared
 
 
 class Screen:

@@ -7,31 +7,25 @@ prompt, so that fidelity finds the better ones with far fewer pictures. Rewards 
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
-from pymoo.core.duplicate import DuplicateElimination
-from pymoo.core.mating import Mating
-from pymoo.core.population import Population
-from pymoo.core.problem import Problem as PymooProblem
-from pymoo.operators.selection.tournament import TournamentSelection
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.evolution.bits import BitGenome, BitSearch, bits_of, random_bits
 from ecad_dsl.evolution.config import versions, write_config
-from ecad_dsl.evolution.crossover import CROSSOVERS
-from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
+from ecad_dsl.evolution.genome import Genome, Space
 from ecad_dsl.evolution.hypervolume import Frame
-from ecad_dsl.evolution.initial import first_population
+from ecad_dsl.evolution.initial import first_population, random_population
 from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, parts
-from ecad_dsl.evolution.mutation import MUTATIONS, Random
 from ecad_dsl.evolution.problem import Problem, prompted
+from ecad_dsl.evolution.screen import FAILED
 from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
+from ecad_dsl.evolution.trees import TreeSearch
 from ecad_dsl.files import write_text
 from ecad_dsl.language.tree import Meta, Model, Program, Steps
 from ecad_dsl.quality.bootstrap import interval
@@ -41,9 +35,11 @@ from ecad_dsl.schedule import Schedule, cost, format
 from ecad_dsl.workers import Evaluator, Workers
 
 Objective = Literal["reward", "fidelity"]
+GenomeKind = Literal["trees", "bits"]
+Start = Literal["heuristic", "random"]
 
-FAILED = 1e6
-"""Stands for the negative quality of a candidate that could not be measured: dominated by everything that could."""
+EFFORT = 0.1
+"""Of decompiling what was bred as bits: there may be many of them, and little order in each."""
 
 NEAR = 2.0
 """Promising: so many dB behind the best fidelity of no more MACs."""
@@ -118,6 +114,8 @@ def evolve(
     max_rules: int = 24,
     min_macs: float = 0.0,
     max_macs: float = 1.0,
+    genome: GenomeKind = "trees",
+    start: Start = "heuristic",
     rotate: int = 1,
     workers: int = 1,
     ray: str | None = None,
@@ -129,6 +127,10 @@ def evolve(
 
     Children are bred between ``min_macs`` and ``max_macs``, shares of recomputing everything; the first population,
     which lends them its rules, is measured whatever it costs.
+
+    Genomes are programs (``trees``), or one bit for each cell with the operators of the ECAD paper (``bits``); bits are
+    measured whatever they cost, and those of the front are written as programs. The first population is hand-made
+    (``heuristic``), filled up with random programs, or ``random``.
 
     With ``rotate`` more than one, the calibration prompts are cut into so many parts, and each generation measures on
     the next of them: its children, and once more their parents, so that all rivals are compared on the same prompts and
@@ -160,6 +162,8 @@ def evolve(
         "max_rules": max_rules,
         "min_macs": min_macs,
         "max_macs": max_macs,
+        "genome": genome,
+        "start": start,
         "rotate": rotate,
         # Going on means going through the same search again, which another version may do differently.
         **{f"version of {name}": version for name, version in versions().items()},
@@ -209,7 +213,7 @@ class _Search:
     ) -> None:
         self.space, self.measuring, self.settings, self.judges = space, measuring, settings, judges
         self.objective: Objective = settings["objective"]
-        self.algorithm = _nsga2(space, settings["population"], settings["seed"])
+        self.algorithm = _begun(space, settings)
         self.front: tuple[Candidate, ...] = ()
         self.found: dict[str, Candidate] = {}
         self.frame: Frame | None = None
@@ -219,7 +223,7 @@ class _Search:
         for generation in range(self.settings["generations"] + 1):
             self.generation = generation
             asked = self.algorithm.ask()
-            if asked is None:  # no child that is new could be found
+            if not asked:  # no child that is new could be found
                 break
             yield from self._generation(asked, self.judges[self.generation % len(self.judges)])
         if None not in self.judges:
@@ -227,21 +231,24 @@ class _Search:
             yield from self._again(Part(CALIBRATION, tuple(everything)))
         if self.objective == "fidelity":
             yield from self._rewards()
+        if self.settings["genome"] == "bits":
+            self.front = tuple(replace(candidate, program=_decompiled(candidate)) for candidate in self.front)
         yield from self._held_out()
         self._write()
 
-    def _generation(self, asked: Sequence[Any], judge: Part | None) -> Iterator[Progress]:
+    def _generation(self, asked: Sequence[Genome | BitGenome], judge: Part | None) -> Iterator[Progress]:
         if judge is not None and self.generation > 0:
             yield from self._again(judge)
-        evaluations = []
+        evaluations, values = [], []
         for genome, evaluation, quality in self._judged(asked, judge):
             evaluations.append(evaluation)
+            values.append(_values(evaluation, quality))
             self.evaluated += 1
             self.remembered += evaluation.generation < self.generation
             self.failed += quality is None
             self._find(genome, evaluation, quality)
             yield self._progress(evaluation)
-        self.algorithm.tell(infills=asked)
+        self.algorithm.tell(np.array(values))
         self.frame = self.frame or Frame.of([_minimised(c) for c in self.found.values()])
         self.measuring.store.put_generation(self._summary(evaluations))
         self._write()
@@ -249,23 +256,22 @@ class _Search:
     def _again(self, judge: Part) -> Iterator[Progress]:
         """Compare the population anew, on other prompts than before."""
         self.front, self.found = (), {}
-        for genome, evaluation, quality in self._judged(self.algorithm.pop, judge):
+        values = []
+        for genome, evaluation, quality in self._judged(self.algorithm.alive(), judge):
+            values.append(_values(evaluation, quality))
             self._find(genome, evaluation, quality)
             yield self._progress(evaluation)
+        self.algorithm.tell_again(np.array(values))
 
     def _judged(
-        self, individuals: Iterable[Any], part: Part | None
-    ) -> Iterator[tuple[Genome, Evaluation, float | None]]:
-        """Each individual's genome and evaluation, once NSGA-II has been told its quality on these prompts."""
-        chosen = list(individuals)
-        genomes: list[Genome] = [individual.X[0] for individual in chosen]
+        self, genomes: Sequence[Genome | BitGenome], part: Part | None
+    ) -> Iterator[tuple[Genome | BitGenome, Evaluation, float | None]]:
+        """Each genome with its evaluation and its quality on these prompts."""
         begun = [self.measuring.begun(genome, self.generation) for genome in genomes]
         schedules = [genome.schedule for genome in genomes]
         evaluations = self.measuring.measured(begun, schedules, self.objective, part)
-        for individual, genome, evaluation in zip(chosen, genomes, evaluations, strict=True):
-            quality = self.measuring.mean(evaluation, self.objective, part)
-            individual.set("F", np.array([FAILED if quality is None else -quality, evaluation.macs], dtype=float))
-            yield genome, evaluation, quality
+        for genome, evaluation in zip(genomes, evaluations, strict=True):
+            yield genome, evaluation, self.measuring.mean(evaluation, self.objective, part)
 
     def _rewards(self) -> Iterator[Progress]:
         """Tell the most promising apart by reward."""
@@ -301,12 +307,12 @@ class _Search:
         begun = [known for schedule in schedules if (known := self.measuring.store.find(schedule.key))]
         return zip(candidates, self.measuring.measured(begun, schedules, quantity, part), strict=True)
 
-    def _find(self, genome: Genome, evaluation: Evaluation, quality: float | None) -> None:
+    def _find(self, genome: Genome | BitGenome, evaluation: Evaluation, quality: float | None) -> None:
         if quality is not None:
             self.found[genome.key] = candidate = self._candidate(genome, evaluation, quality)
             self.front = _with_candidate(self.front, candidate)
 
-    def _candidate(self, genome: Genome, evaluation: Evaluation, quality: float) -> Candidate:
+    def _candidate(self, genome: Genome | BitGenome, evaluation: Evaluation, quality: float) -> Candidate:
         return Candidate(
             program=Program(genome.rules),
             schedule=genome.schedule,
@@ -341,6 +347,18 @@ class _Search:
         write_front(self.measuring.store.path.parent / "front", self.front)
 
 
+def _decompiled(candidate: Candidate) -> Program:
+    """A short program for a schedule that was bred as bits."""
+    from ecad_dsl.schedule.decompile import decompile
+
+    return decompile(candidate.schedule, effort=EFFORT)
+
+
+def _values(evaluation: Evaluation, quality: float | None) -> tuple[float, float]:
+    """What a search is told, less being better."""
+    return FAILED if quality is None else -quality, float(evaluation.macs)
+
+
 def _minimised(candidate: Candidate) -> tuple[float, float]:
     return -candidate.quality, float(candidate.macs)
 
@@ -361,17 +379,17 @@ def _promising(found: tuple[Candidate, ...], space: Space) -> tuple[Candidate, .
     return tuple(sorted(sorted(near, key=behind)[:REWARDED], key=lambda c: c.macs))
 
 
-def _nsga2(space: Space, population: int, seed: int) -> NSGA2:
-    random = np.random.default_rng(seed)
-    first = first_population(space, population, random)
-    algorithm = NSGA2(
-        pop_size=population,
-        sampling=Population.new("X", _boxed(first)),
-        eliminate_duplicates=_SameSchedule(),
-        mating=_TreeMating(space),
-    )
-    algorithm.setup(PymooProblem(n_var=1, n_obj=2), seed=seed, termination=("n_gen", math.inf), verbose=False)
-    return algorithm
+def _begun(space: Space, settings: Mapping[str, Any]) -> TreeSearch | BitSearch:
+    """The search before its first generation."""
+    random = np.random.default_rng(settings["seed"])
+    size, seed = settings["population"], settings["seed"]
+    if (settings["genome"], settings["start"]) == ("bits", "random"):
+        return BitSearch(space, random_bits(space, size, random), seed)
+    populate = first_population if settings["start"] == "heuristic" else random_population
+    first = populate(space, size, random)
+    if settings["genome"] == "bits":
+        return BitSearch(space, bits_of([genome.schedule for genome in first]), seed)
+    return TreeSearch(space, first, lambda schedule: (None, cost(schedule).macs), seed)
 
 
 def _with_candidate(front: tuple[Candidate, ...], new: Candidate) -> tuple[Candidate, ...]:
@@ -424,62 +442,3 @@ def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:
 
 def _share(candidate: Candidate) -> float:
     return 1 - cost(candidate.schedule).saved
-
-
-# ------------------------------------------------------------------------------------ what pymoo is handed
-
-
-class _SameSchedule(DuplicateElimination):  # type: ignore[misc]
-    """Genomes whose schedules are equal are one candidate, whatever their rules."""
-
-    def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
-        seen = set() if other is None else {individual.X[0].key for individual in other}
-        for index, individual in enumerate(pop):
-            key = individual.X[0].key
-            is_duplicate[index] |= key in seen
-            if other is None:
-                seen.add(key)
-        return is_duplicate
-
-
-class _TreeMating(Mating):  # type: ignore[misc]
-    """Children of programs: a crossover now and then, mutations always."""
-
-    def __init__(self, space: Space, crossover_rate: float = 0.5) -> None:
-        selection = TournamentSelection(func_comp=binary_tournament)
-        super().__init__(selection, None, None, eliminate_duplicates=_SameSchedule())
-        self.space = space
-        self.crossover_rate = crossover_rate
-
-    def _do(self, problem: Any, pop: Any, n_offsprings: int, random_state: Any = None, **kwargs: Any) -> Any:
-        pairs = self.selection(problem, pop, n_offsprings, n_parents=2, random_state=random_state, **kwargs)
-        children = [self._child(one.X[0], other.X[0], random_state) for one, other in pairs]
-        return Population.new("X", _boxed([child for child in children if child is not None]))
-
-    def _child(self, one: Genome, other: Genome, random: Random) -> Genome | None:
-        rules = one.rules
-        edits: list[str] = []
-        parents: tuple[str, ...] = (one.key,)
-        if random.random() < self.crossover_rate and one.key != other.key:
-            crossover = CROSSOVERS[int(random.integers(len(CROSSOVERS)))]
-            rules = crossover(one.rules, other.rules, self.space, random)
-            edits.append(type(crossover).__name__)
-            parents = (one.key, other.key)
-        # A crossover alone is a child now and then; otherwise one edit, sometimes a few.
-        count = int(random.geometric(0.6)) - (1 if edits and random.random() < 0.5 else 0)
-        rates = np.array([rate for _, rate in MUTATIONS])
-        for choice in random.choice(len(MUTATIONS), size=count, p=rates / rates.sum()):
-            mutation = MUTATIONS[int(choice)][0]
-            mutated = mutation(rules, self.space, random)
-            if mutated is not None and self.space.compiled(mutated) is not None:
-                rules = mutated
-                edits.append(type(mutation).__name__)
-        child = grow(rules, self.space, Origin(", ".join(edits), parents)) if edits else None
-        return child if child is not None and self.space.holds(child.schedule) else None
-
-
-def _boxed(genomes: list[Genome]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Genomes as pymoo wants variables: an object array [genomes, 1]."""
-    boxed = np.empty((len(genomes), 1), dtype=object)
-    boxed[:, 0] = genomes
-    return boxed

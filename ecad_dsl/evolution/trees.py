@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -96,6 +96,16 @@ class TreeSearch:
         self._asked.set("F", objectives)
         self._algorithm.tell(infills=self._asked)
 
+    def alive(self) -> list[Genome]:
+        """The population."""
+        return [individual.X[0] for individual in self._algorithm.pop]
+
+    def tell_again(self, objectives: Array) -> None:
+        """What the population is worth now, where that has changed; nothing else is held to be known any more."""
+        self._breeding.forget()
+        self._breeding.learn(self.alive(), objectives, credited=False)
+        self._algorithm.pop.set("F", objectives)
+
 
 @dataclass
 class _Measured:
@@ -118,7 +128,7 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self.measured: dict[str, _Measured] = {}
         self.front: list[_Measured] = []
 
-    def learn(self, genomes: Sequence[Genome], objectives: Array) -> None:
+    def learn(self, genomes: Sequence[Genome], objectives: Array, credited: bool = True) -> None:
         """What has been measured."""
         if not self.worst:
             # Hypervolume counts from what the first population had worst.
@@ -128,8 +138,15 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
             hit = not any((old.objectives <= values).all() for old in self.front)
             if hit:
                 self.front = [old for old in self.front if not (values <= old.objectives).all()] + [new]
-            for credit in self.credits:
+            for credit in self.credits if credited else ():
                 credit.count(genome.origin.edit, hit)
+
+    def forget(self) -> None:
+        """What was measured otherwise; its schedules stay known, so that none is bred again."""
+        self.front = []
+        self.measured = {
+            key: replace(m, objectives=np.full_like(m.objectives, FAILED)) for key, m in self.measured.items()
+        }
 
     def do(self, problem: Any, pop: Any, n_offsprings: int, random_state: Any = None, **kwargs: Any) -> Any:
         def parents() -> Sequence[Genome]:

@@ -13,6 +13,7 @@ import pytest
 
 from ecad_dsl import EcadError
 from ecad_dsl.evolution.search import Objective, evolve
+from ecad_dsl.evolution.store import RunStore
 from ecad_dsl.schedule import Schedule, compile, load, parse
 from tests.evolution.synthetic import Synthetic
 
@@ -59,6 +60,24 @@ def test_the_files_of_the_front_compile_to_what_was_measured(tmp_path: Path) -> 
         program = load(file)
         assert compile(program).key in keys
         assert program.meta["macs"] in {candidate.macs for candidate in last.front}
+
+
+@pytest.mark.parametrize("start", ["heuristic", "random"])
+def test_what_was_bred_as_bits_is_written_as_short_programs(tmp_path: Path, start: str) -> None:
+    *_, last = evolve(Synthetic(), tmp_path, genome="bits", start=start, **SETTINGS)
+    assert last.evaluated == 8 * 5
+    files = sorted((tmp_path / "front").glob("*.ecad"))
+    assert {compile(load(file)).key for file in files} == {candidate.schedule.key for candidate in last.front}
+    with RunStore(tmp_path, create=False) as store:
+        for evaluation in store.evaluations():
+            assert compile(parse(evaluation.program), Synthetic().spec, 20).key == evaluation.key
+    *_, again = evolve(Synthetic(), tmp_path, genome="bits", start=start, **SETTINGS)
+    assert figures(again.front) == figures(last.front)
+
+
+def test_a_search_may_begin_with_random_programs(tmp_path: Path) -> None:
+    first, *_ = evolve(Synthetic(), tmp_path, start="random", **SETTINGS)
+    assert first.last.edit == "random rules"
 
 
 @pytest.mark.parametrize("objective", ["reward", "fidelity"])
