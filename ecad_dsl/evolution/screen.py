@@ -25,7 +25,7 @@ FAILED = 1e30
 Known = Callable[[Schedule], Sequence[float | None]]
 """The objectives of a schedule as far as they need not be measured (MACs, say), the others None. Less is better."""
 
-DOUBT = 2.0
+DOUBT = 1.2
 """Deviations are taken for so many times what the process says: what is bred lies beyond what it has learned from."""
 
 MOST_KNOWN = 1500
@@ -160,8 +160,16 @@ def _exact_gains(means: Array, deviations: Array, costs: Array, front: Array, wo
     starts = np.array([-np.inf, *edges])
     stops = np.array([*edges, worst[1]])
     widths = np.maximum(0.0, stops - np.maximum(starts, costs[:, None]))
-    deviations = np.maximum(deviations, 1e-9)[:, None]
-    away = (np.array(heights) - means[:, None]) / deviations
-    density = np.exp(-np.square(away) / 2) / np.sqrt(2 * np.pi)
-    gains: Array = (widths * deviations * (away * ndtr(away) + density)).sum(1)
+    # Nothing is ever better than the best that there has been (what recomputes everything, for one).
+    least = min(number for number, _ in front)
+    improvement = _shortfall(np.array(heights), means, deviations) - _shortfall(np.array([least]), means, deviations)
+    gains: Array = (widths * improvement).sum(1)
     return gains
+
+
+def _shortfall(heights: Array, means: Array, deviations: Array) -> Array:
+    """How far below each height normally distributed numbers are expected to be, [numbers, heights]."""
+    deviations = np.maximum(deviations, 1e-9)[:, None]
+    away = (heights - means[:, None]) / deviations
+    shortfall: Array = deviations * (away * ndtr(away) + np.exp(-np.square(away) / 2) / np.sqrt(2 * np.pi))
+    return shortfall
