@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,7 +13,7 @@ from ecad_dsl.cli.console import JsonOption, ModelOption, StepsOption, echo, pri
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
-    from ecad_dsl.evolution.store import Evaluation
+    from ecad_dsl.evolution.store import Evaluation, RunStore
 
 
 def register(app: typer.Typer) -> None:
@@ -63,39 +65,75 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a run's settings, its front and what it cost; or how a candidate came about, edit by edit."""
-    from ecad_dsl.evolution import history
+    from ecad_dsl.evolution.store import RunStore
 
-    settings, evaluations = _read(run)
-    quality = "reward" if any(e.reward is not None for e in evaluations) else "fidelity"
-    if candidate is not None:
-        _tell(evaluations, candidate, quality, json)
-        return
-    front = history.front(evaluations, quality)
+    with RunStore(run, create=False) as store:
+        evaluations = store.evaluations()
+        quality = "reward" if any(e.reward is not None for e in evaluations) else "fidelity"
+        if candidate is not None:
+            _tell(evaluations, candidate, quality, json)
+        else:
+            _show(store, evaluations, quality, json)
+
+
+def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bool) -> None:
+    from ecad_dsl.evolution import history
+    from ecad_dsl.evolution.store import HELD_OUT
+
+    settings, changes = store.settings(), store.changes()
+    front = history.front(history.most_measured(store, quality), quality)
+    unseen = store.measurements("reward", HELD_OUT)
     cost = {
         "evaluations": len(evaluations),
         "failed": sum(e.error is not None for e in evaluations),
         "seconds": sum(e.seconds for e in evaluations),
-        "pictures": history.pictures(evaluations, settings),
-        "macs": history.macs(evaluations, settings),
+        "pictures": sum(history.pictures(store).values()),
+        "macs": history.macs(store),
     }
     if json:
-        print_json({"settings": settings, "front": [_row(e) for e in front], "cost": cost})
+        print_json(
+            {
+                "settings": settings,
+                "changes": [vars(change) for change in changes],
+                "front": [_row(e) | {"held_out": _judged(unseen, e)} for e in front],
+                "generations": [vars(g) | {"front": list(g.front)} for g in store.generations()],
+                "cost": cost,
+            }
+        )
         return
     for name, value in sorted(settings.items()):
         echo(f"  {name}: {value}")
+    for change in changes:
+        echo(f"  changed at {change.at}: {change}")
+    columns = ("held-out (95 % interval)",) if unseen else ()
     print_table(
-        f"Front ({quality} on the calibration prompts)",
-        ("key", "GMACs", quality, "rules", "generation", "made by"),
+        f"Front ({quality} on the calibration prompts{'; reward on held-out prompts' if unseen else ''})",
+        ("key", "GMACs", quality, *columns, "rules", "gen.", "made by"),
         [
-            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{e.objectives[quality]:.3f}", str(len(e.program.splitlines())),
-             str(e.generation), e.edit)
+            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{e.objectives[quality]:.3f}",
+             *([_interval(_judged(unseen, e))] if unseen else ()),
+             str(len(e.program.splitlines())), str(e.generation), shorten(e.edit, 14, placeholder="..."))
             for e in front
         ],
     )  # fmt: skip
+    last = max((g.hypervolume for g in store.generations()), default=None)
     echo(
         f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
-        f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring",
+        f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring"
+        + (f"; hypervolume {last:.3f}" if last is not None else ""),
     )
+
+
+def _judged(unseen: Mapping[str, Mapping[int, float]], evaluation: Evaluation) -> dict[str, float] | None:
+    """Mean and interval on the held-out prompts."""
+    from ecad_dsl.evolution.search import judgement
+
+    judged = judgement(list(unseen.get(evaluation.key, {}).values()))
+    return None if judged is None else vars(judged)
+
+
+def _interval(judged: Mapping[str, float] | None) -> str:
+    return "" if judged is None else f"{judged['mean']:.2f} ({judged['low']:.2f} to {judged['high']:.2f})"
 
 
 def export(
@@ -118,8 +156,11 @@ def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: boo
 
     story = history.lineage(evaluations, history.find(evaluations, candidate).key)
     if json:
-        print_json([_row(a.evaluation) | {"added": list(a.added), "removed": list(a.removed)} for a in story])
+        print_json(
+            [_row(a.evaluation) | {"words": a.words, "added": list(a.added), "removed": list(a.removed)} for a in story]
+        )
         return
+    echo(history.in_one_line(story) + "\n")
     for ancestor in story:
         evaluation = ancestor.evaluation
         value = evaluation.objectives.get(quality)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.evolution.store import Evaluation
+from ecad_dsl.evolution.store import Evaluation, RunStore
+from ecad_dsl.evolution.words import in_words
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Ancestor:
     added: tuple[str, ...]
     """Rules that it has and its parent had not."""
     removed: tuple[str, ...]
+    words: str
+    """What was done, as a person would say it; for the first of all, its name."""
     other: Evaluation | None
     """The second parent, where two were crossed."""
 
@@ -47,13 +49,14 @@ def lineage(evaluations: Iterable[Evaluation], key: str) -> list[Ancestor]:
         line.insert(0, by_key[parents[0]])
     story = []
     before: list[str] = []
-    for evaluation in line:
+    for parent, evaluation in zip([None, *line], line, strict=False):
         rules = evaluation.program.splitlines()
         story.append(
             Ancestor(
                 evaluation,
                 tuple(rule for rule in rules if rule not in before),
                 tuple(rule for rule in before if rule not in rules),
+                in_words(parent.program, evaluation.program) if parent else evaluation.edit,
                 next((by_key[other] for other in evaluation.parents[1:] if other in by_key), None),
             )
         )
@@ -71,12 +74,30 @@ def front(evaluations: Iterable[Evaluation], quality: str) -> list[Evaluation]:
     return kept
 
 
-def pictures(evaluations: Sequence[Evaluation], settings: Mapping[str, Any]) -> int:
-    """How many pictures the search has drawn, where a picture is what is measured (``PipelineProblem``)."""
-    of_reward, of_fidelity = settings.get("problem prompts", 1), settings.get("problem first", 1)
-    return sum(of_reward * (e.reward is not None) + of_fidelity * (e.fidelity is not None) for e in evaluations)
+def most_measured(store: RunStore, quality: str) -> list[Evaluation]:
+    """Those measured on the most prompts: all of them, unless generations measure on parts in turn."""
+    counts = {key: len(values) for key, values in store.measurements(quality).items()}
+    most = max(counts.values(), default=0)
+    return [evaluation for evaluation in store.evaluations() if counts.get(evaluation.key, 0) == most]
 
 
-def macs(evaluations: Sequence[Evaluation], settings: Mapping[str, Any]) -> int:
-    """Multiply-accumulates of all those pictures."""
-    return sum(evaluation.macs * pictures([evaluation], settings) for evaluation in evaluations)
+def in_one_line(story: Sequence[Ancestor]) -> str:
+    """ "FORA 3 -> period 3 to 4 on cross -> ..."."""
+    return " -> ".join(
+        ancestor.words + (f" (crossed with {ancestor.other.key[:8]})" if ancestor.other else "") for ancestor in story
+    )
+
+
+def pictures(store: RunStore) -> dict[str, int]:
+    """How many pictures of each candidate were drawn; one where only means were measured."""
+    counts = store.pictures()
+    return {
+        e.key: counts.get(e.key, sum(quantity in e.objectives for quantity in ("reward", "fidelity")))
+        for e in store.evaluations()
+    }
+
+
+def macs(store: RunStore) -> int:
+    """Multiply-accumulates of all pictures that the search has drawn."""
+    drawn = pictures(store)
+    return sum(evaluation.macs * drawn[evaluation.key] for evaluation in store.evaluations())

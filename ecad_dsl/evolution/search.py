@@ -294,7 +294,7 @@ class _Search:
         judged: list[Candidate] = []
         for candidate, evaluation in self._remeasured(self.front, "reward", part):
             values = self.measuring.store.values(candidate.schedule.key, "reward", HELD_OUT)
-            judged.append(replace(candidate, held_out=_judgement(list(values.values()))))
+            judged.append(replace(candidate, held_out=judgement(list(values.values()))))
             front = (*judged, *self.front[len(judged) :])
             yield replace(self._progress(evaluation, judged=len(judged), to_judge=len(front)), front=front)
         self.front = tuple(judged)
@@ -363,8 +363,8 @@ def _minimised(candidate: Candidate) -> tuple[float, float]:
     return -candidate.quality, float(candidate.macs)
 
 
-def _judgement(rewards: Sequence[float]) -> Judgement | None:
-    """None where it failed: there are no rewards."""
+def judgement(rewards: Sequence[float]) -> Judgement | None:
+    """The verdict of these rewards, each of another prompt; None without any: it failed."""
     values = np.array(rewards)
     return Judgement(float(values.mean()), *interval(values), len(values)) if rewards else None
 

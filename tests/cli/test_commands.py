@@ -221,7 +221,7 @@ def test_evolve_writes_a_front_and_is_resumed_from_its_folder_alone(ecad, tmp_pa
     key = shown["front"][0]["key"]
     code, out, _ = ecad("runs", "show", run, key[:8])
     assert code == 0
-    assert out.startswith("generation 0, ")
+    assert "\ngeneration 0, " in out
     assert f"{key[:8]}: " in out
     assert ecad("runs", "show", run)[0] == 0
     assert ecad("runs", "show", run, "zzz")[0] == 2

@@ -8,6 +8,7 @@ from ecad_dsl import EcadError
 from ecad_dsl.evolution import history
 from ecad_dsl.evolution.search import evolve
 from ecad_dsl.evolution.store import RunStore
+from ecad_dsl.evolution.words import in_words
 from ecad_dsl.schedule import compile, parse
 from tests.evolution.synthetic import Synthetic
 
@@ -29,6 +30,8 @@ def test_the_line_of_a_candidate_leads_from_the_first_population_to_it_edit_by_e
             rules = (rules - set(ancestor.removed)) | set(ancestor.added)
             assert rules == set(ancestor.evaluation.program.splitlines())
         assert compile(parse(story[-1].evaluation.program), spec, 20).key == evaluation.key
+        assert (story[0].words == evaluation.edit) == (len(story) == 1)
+        assert history.in_one_line(story).count(" -> ") == len(story) - 1
     front = history.front(evaluations, "reward")
     assert [(e.macs, e.reward) for e in front] == [(c.macs, c.quality) for c in last.front]
 
@@ -54,3 +57,24 @@ def test_a_run_may_be_looked_at_while_it_is_on_its_way(tmp_path: Path) -> None:
         assert len(store.evaluations()) == 3
         assert store.settings()["population"] == 8
     search.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("cache cross every 3 steps", "cache cross every 4 steps", "period 3 to 4 on cross"),
+        ("cache cross every 3 steps", "cache cross every 3 steps offset 1", "offset 0 to 1 on cross"),
+        ("cache cross every 3 steps", "cache cross, ffn every 3 steps", "cross to cross, ffn"),
+        ("reuse all in blocks 2-5", "reuse all in blocks 2-6", "blocks 2-5 to blocks 2-6 on all"),
+        ("reuse all from step 2", "reuse all", "from step 2 to all steps on all"),
+        ("reuse all from step 2", "recompute all from step 2", "reuse to recompute on all"),
+        ("cache all", "cache all every 2 steps", "no period to every 2 steps on all"),
+        ("cache all every 2 steps", "cache all every 2 steps\nreuse ffn at step 3", "plus `reuse ffn at step 3`"),
+        ("cache all every 2 steps\nreuse ffn at step 3", "cache all every 2 steps", "less `reuse ffn at step 3`"),
+        ("reuse self at step 1\nrecompute ffn", "recompute ffn\nreuse self at step 1", "`recompute ffn` moved"),
+        ("reuse all", "reuse all", "the same rules"),
+        ("", "\n".join(f"reuse ffn at step {n}" for n in range(1, 6)), "and 2 more"),
+    ],
+)
+def test_an_edit_is_told_in_words(before: str, after: str, words: str) -> None:
+    assert in_words(before, after).endswith(words)
