@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -112,7 +111,7 @@ def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bo
         [
             (e.key[:8], f"{e.macs / 1e9:.3f}", f"{e.objectives[quality]:.3f}",
              *([_interval(_judged(unseen, e))] if unseen else ()),
-             str(len(e.program.splitlines())), str(e.generation), shorten(e.edit, 14, placeholder="..."))
+             str(len(e.program.splitlines())), str(e.generation), _start(e.edit, 14 if unseen else 30))
             for e in front
         ],
     )  # fmt: skip
@@ -130,6 +129,10 @@ def _judged(unseen: Mapping[str, Mapping[int, float]], evaluation: Evaluation) -
 
     judged = judgement(list(unseen.get(evaluation.key, {}).values()))
     return None if judged is None else vars(judged)
+
+
+def _start(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _interval(judged: Mapping[str, float] | None) -> str:
