@@ -6,6 +6,7 @@ calibration prompts to the uncached pictures) against MACs, with
 * ``bits``: the genome and the settings of the ECAD paper;
 * ``trees``: programs, as ``ecad evolve`` breeds them;
 * ``unscreened``: the same without the screen that guesses which children are worth measuring;
+* ``shallow`` and ``deep``: children of children are guessed at never, or four times in a row (``trees``: once);
 
 each from the same hand-made schedules (``heuristic``) and from random ones (``random``). Searches run side by side and
 write what they measure as they go, so that a run that is cut short keeps what it has. At a few checkpoints the front
@@ -46,6 +47,13 @@ WORST = (10.0, 1.0)
 BEST = 40.0
 CHECKPOINTS = (72, 144, 288, 432, 576, 720, 1080, 1440, 2160, 2880, 4320, 5760, 7200)
 """After so many evaluations the front is measured on held-out prompts, and at the end."""
+VARIANTS: dict[str, dict[str, bool | int]] = {
+    "trees": {},
+    "unscreened": {"screened": False},
+    "shallow": {"rounds": 0},
+    "deep": {"rounds": 4},
+}
+"""Searches over programs, with what differs from that of ``ecad evolve``."""
 SHARE = 0.1
 """Of the evaluations of bits, in which programs shall reach as much."""
 
@@ -76,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("trees_and_bits"))
     parser.add_argument("--plot", action="store_true", help="only draw what the folder holds")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--genomes", default="bits,trees,unscreened")
+    parser.add_argument("--genomes", default="bits,trees,unscreened,shallow,deep")
     parser.add_argument("--starts", default="heuristic,random")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -172,7 +180,7 @@ def begun(job: Job, space: Space) -> BitSearch | TreeSearch:
         job.seed,
         worst=(-WORST[0], WORST[1]),
         offspring=job.offspring,
-        screened=job.genome == "trees",
+        **VARIANTS[job.genome],
     )
 
 
@@ -376,6 +384,8 @@ def plot(curves: pd.DataFrame, path: Path) -> None:
         "bits": ("#b5532a", "bits, as in the paper"),
         "trees": ("#1f5fa8", "trees"),
         "unscreened": ("#7fa7cf", "trees, unscreened"),
+        "shallow": ("#4f9d69", "trees, shallow"),
+        "deep": ("#7b4fa3", "trees, deep"),
     }
     for row, prompts in zip(panels, ("calibration", "held-out"), strict=True):
         for panel, start in zip(row, starts, strict=True):

@@ -23,7 +23,7 @@ from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, expected_gai
 
 LITTER = 10
 """Children bred for each that is measured, where a screen chooses."""
-ROUNDS = 3
+ROUNDS = 1
 """So often the most promising of these have children of their own before any is measured."""
 UNSCREENED = 0.1
 """This share of the children is measured whatever the screen says, so that it learns what it does not know."""
@@ -70,9 +70,10 @@ class TreeSearch:
         worst: Sequence[float] | None = None,
         offspring: int | None = None,
         screened: bool = True,
+        rounds: int = ROUNDS,
     ) -> None:
         """``worst``: the reference point of the hypervolume; None for what the first population has worst."""
-        self._breeding = _Breeding(space, known, worst, screened)
+        self._breeding = _Breeding(space, known, worst, screened, rounds)
         count = len(known(first[0].schedule))
         self._algorithm = NSGA2(
             pop_size=len(first),
@@ -116,9 +117,9 @@ class _Measured:
 class _Breeding(InfillCriterion):  # type: ignore[misc]
     """Children of programs, of those alive and of those on the front of all that was measured."""
 
-    def __init__(self, space: Space, known: Known, worst: Sequence[float] | None, screened: bool) -> None:
+    def __init__(self, space: Space, known: Known, worst: Sequence[float] | None, screened: bool, rounds: int) -> None:
         super().__init__()
-        self.space, self.known, self.screened = space, known, screened
+        self.space, self.known, self.screened, self.rounds = space, known, screened, rounds
         self.worst: Sequence[float] = worst or ()
         self.credits = [
             Credit({type(crossover).__name__: 1.0 for crossover in CROSSOVERS}),
@@ -173,7 +174,7 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         front = np.array([member.objectives for member in self.front])
         litter = self._litter(parents, LITTER * wanted, rates, random)
         means, deviations = screen([child.schedule for child in litter])
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             gains = expected_gains(means, deviations, front, self.worst)
             best = [litter[int(index)] for index in np.argsort(-gains, kind="stable")[: 2 * wanted]]
             more = self._litter(partial(_two, best, random), LITTER * wanted, rates, random, litter)
