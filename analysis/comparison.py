@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 from ecad_dsl.analysis.claims import claims, dominated, hypervolumes, over_costs, over_runs, wins
 from ecad_dsl.analysis.compare import table
+from ecad_dsl.analysis.frames import Frames
 
-from ecad_dsl.quality.measure import Measured
+from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.quality.prompts import PromptSet
+from ecad_dsl.schedule import compile, parse
 
 
 def compared(measured: Sequence[Measured]) -> dict[str, pd.DataFrame]:
@@ -35,6 +37,27 @@ def compared(measured: Sequence[Measured]) -> dict[str, pd.DataFrame]:
         "dominated": dominated(measured),
         "wins": wins(measured),
     }
+
+
+def measured_in(
+    run: Frames, quantity: str = "reward", prompt_set: str = "held-out", family: str = "evolved"
+) -> list[Measured]:
+    """What a run keeps of its front on a prompt set, to be compared with what else was measured on these prompts.
+
+    Left out are those on the front that were not measured on every prompt of the set.
+    """
+    known = run.evaluations
+    values = known[(known["quantity"] == quantity) & (known["prompt_set"] == prompt_set)]
+    by_key = {str(key): lines.sort_values("position")["value"] for key, lines in values.groupby("key")}
+    whole = max(map(len, by_key.values()), default=0)
+    found = []
+    for line in run.front.to_dict("records"):
+        own = by_key.get(line["key"])
+        if own is not None and len(own) == whole:
+            schedule = compile(parse(line["program"]), run.spec, run.steps)
+            entry = Entry(line["name"], "evolved", schedule, family)
+            found.append(Measured(entry, line["macs"], own.to_numpy(float)))
+    return found
 
 
 def rewards(measured: Sequence[Measured], prompts: PromptSet) -> pd.DataFrame:

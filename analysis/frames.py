@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.evolution.store import Evaluation, Generation, RunStore
+from ecad_dsl.evolution.store import HELD_OUT, Evaluation, Generation, RunStore
 from ecad_dsl.files import write_beside
 from ecad_dsl.language import format_statement, tree
 from ecad_dsl.models import ModelSpec, Stack, load_spec, spec_names
@@ -109,7 +109,7 @@ def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | Non
             " (of as many blocks) and the steps that the run was for"
         )
     return Frames(
-        _candidates(found, schedules, front),
+        _held_out(_candidates(found, schedules, front), measured),
         measured,
         _table((line for key, program in programs.items() for line in _rules(key, program, spec, count)), RULES),
         _table(map(_generation, generations), GENERATIONS),
@@ -211,6 +211,15 @@ def _candidates(found: Sequence[Evaluation], schedules: Mapping[str, Schedule], 
         )
     others = sorted({name for evaluation in found for name in evaluation.objectives} - {*CANDIDATES})
     return _table(lines, CANDIDATES | dict.fromkeys(others, "float64"))
+
+
+def _held_out(candidates: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """The candidates with the mean over held-out prompts of each quantity that was measured on such."""
+    judged = measured[measured["prompt_set"] == HELD_OUT]
+    means = judged.groupby(["key", "quantity"], observed=True)["value"].mean().unstack()
+    for quantity in means.columns:
+        candidates[f"held_out_{quantity}"] = candidates["key"].map(means[quantity]).astype("float64")
+    return candidates
 
 
 def _all_macs(schedule: Schedule) -> float:

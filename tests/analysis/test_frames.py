@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ecad_dsl.analysis import frames, pareto
+from ecad_dsl.analysis import comparison, frames, pareto
 
 from ecad_dsl import EcadError
 from ecad_dsl.evolution.problem import PipelineProblem
@@ -14,7 +14,7 @@ from ecad_dsl.evolution.search import evolve
 from ecad_dsl.evolution.store import RunStore
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import reference_sampler
-from ecad_dsl.quality.prompts import calibration
+from ecad_dsl.quality.prompts import calibration, held_out
 from ecad_dsl.reference.pipeline import load_reference
 from ecad_dsl.schedule import compile, parse
 from tests.evolution.synthetic import Synthetic
@@ -39,7 +39,7 @@ def loaded(run: Path) -> frames.Frames:
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search with pictures: few of them."""
     folder = tmp_path_factory.mktemp("pictured")
-    problem = PipelineProblem(reference_sampler(load_reference(), calibration(3)), 2)
+    problem = PipelineProblem(reference_sampler(load_reference(), calibration(3)), 2, held_out=held_out(4))
     *_, _last = evolve(problem, folder, population=3, generations=0, seed=0)
     return folder
 
@@ -96,14 +96,26 @@ def test_every_prompt_and_seed_has_a_row(pictured: Path) -> None:
     loaded = frames.load(pictured)
     prompts = calibration(3)
     assert (loaded.spec.name, loaded.steps) == ("reference", 2)
-    rewards = loaded.evaluations[loaded.evaluations["quantity"] == "reward"]
+    rewards = loaded.evaluations.query("quantity == 'reward' and prompt_set == 'calibration'")
     means = rewards.groupby("key")["value"].mean()
     expected = loaded.candidates.set_index("key")["reward"].dropna()
     pd.testing.assert_series_equal(means.sort_index(), expected.sort_index(), check_names=False)
     for _, lines in rewards.groupby("key"):
         assert tuple(lines["prompt"]) == prompts.prompts
         assert tuple(lines["seed"]) == prompts.seeds
-        assert set(lines["prompt_set"]) == {"calibration"}
+
+
+def test_what_was_measured_on_held_out_prompts_can_be_compared(pictured: Path) -> None:
+    loaded = frames.load(pictured)
+    judged = loaded.evaluations[loaded.evaluations["prompt_set"] == "held-out"]
+    assert set(judged["key"]) == set(loaded.front["key"])
+    assert set(judged["prompt"]) == set(held_out(4).prompts)
+    measured = comparison.measured_in(loaded)
+    assert [m.entry.name for m in measured] == list(loaded.front["name"])
+    for m, line in zip(measured, loaded.front.to_dict("records"), strict=True):
+        assert m.rewards.mean() == pytest.approx(line["held_out_reward"])
+        assert m.entry.schedule.key == line["key"]
+    assert loaded.candidates.loc[~loaded.candidates["on_front"], "held_out_reward"].isna().all()
 
 
 def test_what_is_written_is_read_back(loaded: frames.Frames, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_every_column_is_on_the_page_with_its_type(name: str) -> None:
         said |= dict(zip(names, kinds * len(names) if len(kinds) == 1 else kinds, strict=True))
     promised = dict(getattr(frames, name.upper()))
     if name == "candidates":
-        promised |= {"reward": "float64", "fidelity": "float64", "parents": "list of str"}
+        promised |= {"reward": "float64", "fidelity": "float64", "held_out_reward": "float64", "parents": "list of str"}
     assert said == promised
 
 
