@@ -24,7 +24,7 @@ from ecad_dsl.reference.pipeline import ReferencePipeline, load_reference
 from ecad_dsl.runtime import inspect
 from ecad_dsl.schedule import Schedule, compile, parse
 
-PICTURES = 2048
+PICTURES = 1024
 """At most so many pictures in a batch."""
 
 
