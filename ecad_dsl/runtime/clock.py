@@ -87,6 +87,11 @@ class SchedulerClock(Clock):
 
     def _begin(self) -> None:
         self._running = False
+        if self._pipe.transformer is not self.executor.transformer:
+            raise EcadError(
+                "the pipeline has another transformer than when it was put under the schedule; leave that"
+                " (`with ecad.apply(...)`, or ecad.disable with the old transformer), and apply it again"
+            )
         steps = len(self._scheduler.timesteps)
         schedule = self._schedule if isinstance(self._schedule, Schedule) else self._schedule(steps)
         if schedule.steps != steps:

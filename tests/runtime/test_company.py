@@ -156,6 +156,22 @@ def test_the_scheduler_may_be_replaced_under_a_schedule(pipe: Any, generate: Gen
         assert torch.equal(generate(pipe), cached)
 
 
+def test_a_transformer_that_takes_the_place_of_another_does_not_run_uncached_in_silence(
+    pipe: Any, generate: Generate
+) -> None:
+    first = pipe.transformer
+    plain = generate(pipe)
+    with apply(pipe, oracle.reuse_schedule(inspect(pipe), 5)):
+        cached = generate(pipe)
+        pipe.transformer = pixart_transformer()
+        with pytest.raises(EcadError, match="another transformer than when it was put under the schedule"):
+            generate(pipe)
+        pipe.transformer = first
+        assert torch.equal(generate(pipe), cached)
+        pipe.transformer = pixart_transformer()
+    assert torch.equal(generate(pipe), plain)
+
+
 def test_callbacks_see_every_step_and_may_run_another_pipeline(pipe: Any, generate: Generate) -> None:
     schedule, other = oracle.random_schedule(inspect(pipe), 5), pipeline(PixArtAlphaPipeline)
     steps: list[int] = []
