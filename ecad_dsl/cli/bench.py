@@ -25,6 +25,7 @@ from ecad_dsl.cli.console import (
     to_json,
     unused_name,
 )
+from ecad_dsl.cli.loading import spec_named
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ _MASKS_OF_ANOTHER_SIZE = (
 def bench(
     files: ScheduleFiles = (),  # type: ignore[assignment] # a list, which must not be a default
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model spec; what the first file names if not given.")
+        str | None,
+        typer.Option("--model", "-m", help="Name, .toml file or pipeline's folder; else what the first file names."),
     ] = None,
     steps: StepsOption = None,
     height: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the model's own if not given.")] = None,
@@ -94,14 +96,13 @@ def bench(
     if not files:
         raise EcadError("name the schedules to be timed, or a plan: --plan FILE")
     from ecad_dsl.files import write_text
-    from ecad_dsl.models import load_spec
     from ecad_dsl.quality.bench import ALL_RECOMPUTE, NONE, compile_blocks, machine, scaled, weight_bytes
     from ecad_dsl.schedule.cost import cost_table
 
     opened = [open_schedule(file) for file in files]
     if output is not None:
         check_writable(output)
-    spec = load_spec(model or _named_model(opened[0]) or "reference")
+    spec = spec_named(model or _named_model(opened[0]) or "reference")
     target = scaled(spec, blocks, heads)
     schedules: dict[str, Schedule] = {}
     for source in opened:

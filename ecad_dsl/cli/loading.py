@@ -13,6 +13,7 @@ from ecad_dsl.cli.console import Dtype
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from ecad_dsl.models import ModelSpec
     from ecad_dsl.pipelines.load import Loading
     from ecad_dsl.quality.prompt_files import PromptFile
 
@@ -69,6 +70,21 @@ def loading_of(
     loading = Loading(model, revision, dtype, device, offload, quantize)  # type: ignore[arg-type]
     _ = loading.source, loading.torch_device
     return loading
+
+
+def spec_named(model: str) -> ModelSpec:
+    """The spec of a model's name or its file, or that of a pipeline's folder.
+
+    Raises:
+        EcadError: there is none.
+    """
+    from ecad_dsl.models import load_spec
+
+    if not Path(model).is_dir():
+        return load_spec(model)
+    from ecad_dsl.pipelines.load import spec_of
+
+    return spec_of(loading_of(model))
 
 
 def gather_prompts(arguments: Sequence[str], count: int | None = None, seed: int = 0) -> PromptFile:

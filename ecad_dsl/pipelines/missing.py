@@ -40,7 +40,7 @@ def explained(source: Source) -> Iterator[None]:
         if source.is_folder:
             raise EcadError(f"{name}: {_first_line(error)}") from error
         needs = needs_of(source)
-        size = "" if needs is None else f" (about {in_gib(sum(needs.bytes(torch.float16).values()))} in 16 bits)"
+        size = "" if needs is None else f" (about {in_gib(sum(needs.bytes(torch.bfloat16).values()))} in 16 bits)"
         gated = f"; {_gated(repos[0])}" if source.checkpoint is not None and source.checkpoint.gated else ""
         raise EcadError(
             f"{name}: its weights{size} are not all in the cache, and cannot be downloaded from {' and '.join(repos)}:"

@@ -22,26 +22,43 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Needs:
-    """Parameters of each part of a pipeline."""
+class Size:
+    """Parameters of a part of a pipeline."""
 
-    parameters: Mapping[str, int]
+    parameters: int
+    wide: int = 0
+    """Of these, the ones that stay in float32 where the others are in float16: T5 needs it."""
+
+    def bytes(self, dtype: torch.dtype) -> int:
+        """What the weights take."""
+        return self.parameters * dtype.itemsize + (2 * self.wide if dtype == torch.float16 else 0)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a pipeline is made of."""
+
+    parts: Mapping[str, Size]
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Of each part."""
+        return {part: size.parameters for part, size in self.parts.items()}
 
     def bytes(self, dtype: torch.dtype, transformer_bits: int | None = None) -> dict[str, int]:
         """What the weights of each part take, those of the transformer in so many bits where they are quantised."""
-        size = dtype.itemsize
-        taken = {part: count * size for part, count in self.parameters.items()}
+        taken = {part: size.bytes(dtype) for part, size in self.parts.items()}
         if transformer_bits is not None and "transformer" in taken:
-            taken["transformer"] = self.parameters["transformer"] * transformer_bits // 8
+            taken["transformer"] = self.parts["transformer"].parameters * transformer_bits // 8
         return taken
 
     def without_text(self) -> Needs:
         """Of the pipeline without its text encoders."""
-        return Needs({part: count for part, count in self.parameters.items() if not is_text_part(part)})
+        return Needs({part: size for part, size in self.parts.items() if not is_text_part(part)})
 
     def text_only(self) -> Needs:
         """Of the text encoders alone."""
-        return Needs({part: count for part, count in self.parameters.items() if is_text_part(part)})
+        return Needs({part: size for part, size in self.parts.items() if is_text_part(part)})
 
 
 def needs_of(source: Source) -> Needs | None:
@@ -60,23 +77,26 @@ def needs_of_model(model: str) -> Needs:
     """What a model that is known by name needs, by the configurations in its spec."""
     spec = load_spec(model)
     parts: Mapping[str, Any] = spec.checkpoint.get("parts", {})
-    counts = {"transformer": _parameters(meta_transformer(spec.transformer, spec.config))}
-    return Needs(counts | {name: _count(part["class"], json.dumps(part["config"])) for name, part in parts.items()})
+    sizes = {"transformer": _size(meta_transformer(spec.transformer, spec.config))}
+    return Needs(sizes | {name: _size_of(part["class"], json.dumps(part["config"])) for name, part in parts.items()})
 
 
 def _needs_of_folder(folder: Path) -> Needs:
-    index, counts = read_index(folder), {}
+    index, sizes = read_index(folder), {}
     for name in part_names(index):
         config = folder / name / "config.json"
         if config.is_file():
-            counts[name] = _count(index[name][1], config.read_text(encoding="utf-8"))
-    return Needs(counts)
+            try:
+                sizes[name] = _size_of(index[name][1], config.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise EcadError(f"cannot read {config}: {error}") from None
+    return Needs(sizes)
 
 
 @cache
-def _count(class_name: str, config: str) -> int:
-    """Parameters of a model with this configuration as JSON. Models share their text encoders."""
-    return _parameters(_meta(class_name, json.loads(config)))
+def _size_of(class_name: str, config: str) -> Size:
+    """Of a model with this configuration as JSON. Models share their text encoders."""
+    return _size(_meta(class_name, json.loads(config)))
 
 
 def _meta(class_name: str, config: Mapping[str, Any]) -> nn.Module:
@@ -92,8 +112,12 @@ def _meta(class_name: str, config: Mapping[str, Any]) -> nn.Module:
     return module
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _size(module: nn.Module) -> Size:
+    wide = getattr(module, "_keep_in_fp32_modules", None) or ()
+    counts = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    return Size(
+        sum(counts.values()), sum(count for name, count in counts.items() if not set(wide).isdisjoint(name.split(".")))
+    )
 
 
 def in_gib(size: int) -> str:

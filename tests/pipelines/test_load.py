@@ -176,6 +176,18 @@ def test_a_gated_repository_says_how_to_be_let_in(monkeypatch: pytest.MonkeyPatc
         ecad.load_pipeline("flux.1-dev")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_needs_are_what_the_weights_take(tiny_folders: Folders, dtype: Any) -> None:
+    loading = Loading(str(tiny_folders("flux")), dtype=dtype, device="cpu")
+    needs = needs_of(find_source(loading.model))
+    assert needs is not None
+    assert needs.bytes(getattr(torch, dtype)) == {
+        name: sum(parameter.nbytes for parameter in module.parameters())
+        for name, module in loading.load().components.items()
+        if isinstance(module, torch.nn.Module)
+    }
+
+
 def test_weights_are_read_in_the_type_that_is_asked_for(tiny_folders: Folders) -> None:
     pipe = ecad.load_pipeline(tiny_folders("sd3"), dtype="bfloat16")
     assert {pipe.transformer.dtype, pipe.text_encoder_3.dtype, pipe.vae.dtype} == {torch.bfloat16}
