@@ -19,9 +19,26 @@ from ecad_dsl.cli.console import (
     progress_bar,
     writable_folder,
 )
+from ecad_dsl.cli.evolve_model import (
+    PipelineSettings,
+    announce,
+    pipeline_problem,
+    resumed_problem,
+    with_estimate,
+)
+from ecad_dsl.cli.loading import (
+    DeviceOption,
+    DtypeOption,
+    EmbeddingsOption,
+    ModelSource,
+    OffloadOption,
+    QuantizeOption,
+    RevisionOption,
+)
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from ecad_dsl.evolution.full_size import FullSizeProblem
     from ecad_dsl.evolution.problem import PipelineProblem
     from ecad_dsl.evolution.search import Candidate, Progress
 
@@ -82,8 +99,32 @@ def evolve(
     ray: Annotated[
         str | None, typer.Option(help="Measure on a Ray cluster: its address, or local for one on this machine.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings of a search: paper-pixart, paper-flux, quick-pixart. Options go first.")
+    ] = None,
+    model: ModelSource = "reference",
+    metric: Annotated[str, typer.Option(help="The reward of a pipeline's pictures; `ecad metrics list`.")] = (
+        "image-reward"
+    ),
+    weights: Annotated[str | None, typer.Option(help="Of the metric: a file, a folder or a name on the hub.")] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="Calibration prompts of a pipeline: .json, .jsonl, .txt, .csv, .tsv.")
+    ] = None,
+    held_out_file: Annotated[Path | None, typer.Option(help="Its held-out prompts.")] = None,
+    images: Annotated[int, typer.Option("--images", "-n", min=1, help="Pictures of each calibration prompt.")] = 1,
+    height: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    embeddings: EmbeddingsOption = None,
+    revision: RevisionOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    offload: OffloadOption = "none",
+    quantize: QuantizeOption = "none",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Pictures drawn at once; as many as the memory holds if not given.")
+    ] = None,
 ) -> None:
-    """Evolve schedules for the reference model: NSGA-II over programs, quality against MACs.
+    """Evolve schedules: NSGA-II over programs, quality against MACs, for the reference model or a pipeline (--model).
 
     Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one. Of its settings only
     --generations may be given anew, to go on for longer.
@@ -96,12 +137,25 @@ def evolve(
         "prompts": prompts,
         "held_out": held_out, "rotate": rotate, "steps": steps,
     }  # fmt: skip
+    pipeline: PipelineSettings = {
+        "model": model, "metric": metric, "weights": weights, "prompt_file": prompt_file,
+        "held_out_file": held_out_file, "images": images, "height": height, "width": width, "embeddings": embeddings,
+        "revision": revision, "dtype": dtype, "device": device, "offload": offload, "quantize": quantize,
+        "batch": batch,
+    }  # fmt: skip
+    if preset is not None:
+        from ecad_dsl.evolution.presets import read_preset
+
+        for name, value in read_preset(preset).items():
+            if not _is_given(context, name):
+                (settings if name in settings else pipeline)[name] = value  # type: ignore[literal-required]
     if resume is not None:
         given = {name: value for name, value in settings.items() if _is_given(context, name)}
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
+    problem = _pipeline_problem(pipeline, settings, resume)
     folder = resume or writable_folder(run or Path())
     try:
-        front = search(folder, settings, workers, ray)
+        front = search(folder, settings, workers, ray, problem)
     except KeyboardInterrupt:
         way_on = f"ecad evolve --resume {folder}"
         echo_err(f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}")
@@ -116,16 +170,31 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _pipeline_problem(pipeline: PipelineSettings, settings: Settings, resume: Path | None) -> FullSizeProblem | None:
+    """What a run on a pipeline searches on; None for one on the reference model."""
+    if resume is not None:
+        return resumed_problem(resume, pipeline["device"], pipeline["batch"])
+    if pipeline["model"] == "reference":
+        return None
+    return pipeline_problem(pipeline, settings["prompts"], settings["held_out"], settings["steps"], settings["seed"])
+
+
 def search(
-    folder: Path, settings: Settings, workers: int | None = None, ray: str | None = None
+    folder: Path,
+    settings: Settings,
+    workers: int | None = None,
+    ray: str | None = None,
+    problem: FullSizeProblem | None = None,
 ) -> tuple[Candidate, ...]:
-    """Run a search to its end with a progress bar; the front."""
+    """Run a search to its end with a progress bar; the front. Without a problem it is the reference model's."""
     from ecad_dsl.evolution.search import evolve as evolve_on
     from ecad_dsl.workers import cpu_count
 
-    problem = reference_problem(settings["prompts"], settings["steps"], settings["seed"], settings["held_out"])
+    if problem is not None:
+        announce(problem, settings)
+        workers = workers or max(1, _gpus())
     progress = evolve_on(
-        problem,
+        problem or reference_problem(settings["prompts"], settings["steps"], settings["seed"], settings["held_out"]),
         folder,
         population=settings["population"],
         generations=settings["generations"],
@@ -140,12 +209,18 @@ def search(
         workers=workers or cpu_count(),
         ray=ray,
     )
-    front = _watch(progress, settings)
+    front = _watch(progress if problem is None else with_estimate(progress, settings), settings)
     if not front:
         raise EcadError(
             f"no candidate could be measured; ask the evaluations in {folder / 'run.sqlite'} for their errors"
         )
     return front
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def reference_problem(prompts: int, steps: int, seed: int, unseen: int = 0) -> PipelineProblem:

@@ -156,7 +156,7 @@ def load_metrics(names: str, weights: Sequence[str] | None, device: str | None, 
     Raises:
         EcadError: one is unknown or named twice, or cannot be loaded.
     """
-    from ecad_dsl.cli.bench import _device
+    from ecad_dsl.pipelines.load import usable_device
     from ecad_dsl.quality.metrics import METRICS, Asked, load_metric
 
     asked = [name.strip() for name in names.split(",") if name.strip()]
@@ -165,7 +165,7 @@ def load_metrics(names: str, weights: Sequence[str] | None, device: str | None, 
     sources = dict(map(_source, weights or ()))
     if unknown := [name for name in (*asked, *sources) if name not in METRICS]:
         raise EcadError(f"unknown metric {unknown[0]!r}; there are: {', '.join(METRICS)}")
-    place = str(_device(device))
+    place = str(usable_device(device))
     return [load_metric(name, Asked(sources.get(name), place, reference)) for name in asked]
 
 

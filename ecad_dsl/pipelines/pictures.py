@@ -95,7 +95,7 @@ class Drawer:
         Raises:
             EcadError: it cannot be loaded.
         """
-        return load_with_embeddings(_of_this_process(self.loading), self.embeddings)
+        return load_with_embeddings(of_this_process(self.loading), self.embeddings)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Drawer:
         return "was drawn with other options (steps, guidance, size)"
 
 
-def _of_this_process(loading: Loading) -> Loading:
+def of_this_process(loading: Loading) -> Loading:
     """The recipe, on a GPU of its own where worker processes share several."""
     number = re.search(r"-(\d+)$", current_process().name)
     if loading.device is not None or number is None or torch.cuda.device_count() < 2:

@@ -37,6 +37,8 @@ class Known:
     weights: str
     """What has to be fetched once, and how large it is."""
     load: Callable[[Asked], Metric]
+    is_reward: bool = False
+    """Whether a picture and its prompt are all that it takes, so that a search can go by it."""
 
 
 class ReferenceReward:
@@ -94,12 +96,17 @@ METRICS: Mapping[str, Known] = {
         "how much people would like a picture for its prompt",
         "ImageReward.pt, 1.8 GB, and med_config.json of THUDM/ImageReward; vocab.txt of google-bert/bert-base-uncased",
         _image_reward,
+        is_reward=True,
     ),
-    "clip": Known("100 cos between picture and prompt in CLIP", "openai/clip-vit-large-patch14, 1.7 GB", _clip),
+    "clip": Known(
+        "100 cos between picture and prompt in CLIP", "openai/clip-vit-large-patch14, 1.7 GB", _clip, is_reward=True
+    ),
     "fid": Known("Frechet distance to real pictures", "Inception v3 of torch-fidelity, 96 MB", _fid),
     "psnr": Known("dB to the uncached picture, 40 at most", "none", _psnr),
     "lpips": Known("distance to the uncached picture as people see it", "torchvision's AlexNet, 233 MB", _lpips),
-    "reference": Known("the reference model's own reward", "none, they ship", lambda _: ReferenceReward()),
+    "reference": Known(
+        "the reference model's own reward", "none, they ship", lambda _: ReferenceReward(), is_reward=True
+    ),
 }
 
 
