@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ecad_dsl import EcadError, schedules
 from ecad_dsl.models import ModelSpec, load_spec, spec_names
 from ecad_dsl.runtime.inspect import inspect_class
-from ecad_dsl.schedule import check, compile
+from ecad_dsl.schedule import check, compile, cost
 
 SPECS = [*spec_names(), "LTXVideoTransformer3DModel"]
 
@@ -114,3 +114,15 @@ def test_baselines_do_something_and_belong_to_families() -> None:
     assert entries["14 steps"].group == entries["14 steps"].family == "fewer steps"
     keys = [entry.schedule.key for name, entry in entries.items() if name != "none"]
     assert entries["none"].schedule.key not in keys
+
+
+@pytest.mark.parametrize("name", schedules.names("evolved"))
+def test_evolved_schedules_carry_figures_and_how_to_repeat_them(name: str) -> None:
+    program = schedules.load(name)
+    schedule = compile(program)
+    assert program.meta["macs"] == cost(schedule).macs
+    assert f"{1 - cost(schedule).saved:.1%}" in str(program.meta["title"])
+    low, mean, high = (float(program.meta[f"held_out_{what}"]) for what in ("low", "reward", "high"))
+    assert low < mean < high
+    prompts = program.meta["held_out_prompts"]
+    assert program.meta["repeat"] == f"ecad compare {name} --prompts {prompts} --rounds 0"
