@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from html import escape
 from math import nan
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from ecad_dsl.schedule import Schedule, compile, cost_table, parse
 from ecad_dsl.schedule.compile import Stroke, strokes
 from ecad_dsl.schedule.resolve import Resolver
 from ecad_dsl.schedule.schedule import block_counts
+from ecad_dsl.schedule.svg import heat_map
 from ecad_dsl.schedule.target import Target
 
 Format = Literal["csv", "parquet"]
@@ -82,6 +84,22 @@ class Frames:
     def front(self) -> pd.DataFrame:
         """The candidates on the front, the cheapest first."""
         return self.candidates[self.candidates["on_front"]].sort_values("macs", ignore_index=True)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: how far the run has come, its front, and which cells the front recomputes."""
+        schedules = [
+            compile(parse(text), self.spec, self.steps)
+            for text, shown in zip(self.candidates["program"], self.candidates["on_front"], strict=True)
+            if shown
+        ]
+        objectives = [name for name in self.candidates if name not in CANDIDATES]
+        table = self.front[["name", "generation", "rules", "macs_share", *objectives]]
+        return (
+            f"<p>{len(self.candidates):,} candidates in {len(self.generations):,} generations on"
+            f" {escape(self.spec.title)}, {self.steps} steps; {len(schedules)} on the front. Recomputed by none of them"
+            f" (pale) to all of them (full):</p>{heat_map(*schedules) if schedules else ''}"
+            f"{table.to_html(index=False, float_format='{:.3f}'.format, escape=True, border=0)}"
+        )
 
 
 def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | None = None) -> Frames:

@@ -26,6 +26,8 @@ SHOWN = ("none", "tgate-50", "fora-2", "fora-3", "fora-4", "fora-5", "fora-6", "
 """`ecad compare` measures more baselines; the demo has no time for them."""
 RIVALS = ("fora-2", "fora-3", "fora-4", "7 steps")
 """Baselines that are each answered by the best evolved schedule of no more MACs."""
+PICTURES = 8
+"""Of so many held-out prompts are shown."""
 JUDGED = 4
 """Beside these, this many of the evolved front are judged, evenly spread over its costs."""
 
@@ -93,7 +95,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
     title = f"{_name(shown)}\n{shown.schedule.spec.title}, {STEPS} steps"
     figures.save(figures.heat_map(frames.cells(shown.schedule), title), folder / "schedule.png")
     _draw_grid(folder, pipe, by_name, None if answer is None else _name(answer), seed)
-    _write_report(folder, table, verdicts, front)
+    _write_report(folder, pipe, measured, verdicts, prompts, seed)
     for name in (
         "report.html",
         "pareto.png",
@@ -176,22 +178,23 @@ def _draw_grid(
 
 
 def _write_report(
-    folder: Path, table: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], front: Sequence[Candidate]
+    folder: Path,
+    pipe: ReferencePipeline,
+    measured: Sequence[Measured],
+    verdicts: Sequence[Mapping[str, Any]],
+    prompts: int,
+    seed: int,
 ) -> None:
+    from ecad_dsl.analysis import frames
     from ecad_dsl.analysis.report import write_report
-    from ecad_dsl.evolution.search import file_name
+    from ecad_dsl.cli.report import judged
+    from ecad_dsl.evolution.store import RunStore
 
-    figures = {
-        "Reward against MACs": folder / "pareto.png",
-        "The same captions and noise under each schedule": folder / "pictures.png",
-        "The schedule set against FORA 3": folder / "schedule.png",
-    }
-    programs = {file_name(c): (folder / "front" / file_name(c)).read_text(encoding="utf-8") for c in front}
-    write_report(
-        folder / "report.html",
-        title="Schedules evolved on the reference model",
-        notes=[_in_words(verdict) for verdict in verdicts],
-        table=table,
-        figures=figures,
-        programs=programs,
-    )
+    with RunStore(folder, create=False) as store:
+        settings = store.settings()
+    names = {"population": "population", "generations": "generations", "problem prompts": "prompts"}
+    options = " ".join(f"--{option} {settings[name]}" for name, option in names.items())
+    command = f"ecad demo --seed {seed} {options} --judge-prompts {prompts}"
+    found = frames.load(folder)
+    page = judged(folder, found, settings, [command], pipe, measured, verdicts, prompts, PICTURES, seed)
+    write_report(folder / "report.html", page)

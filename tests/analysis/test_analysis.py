@@ -1,15 +1,11 @@
 """Tables, fronts and figures."""
 
-import base64
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from ecad_dsl.analysis import baselines, compare, figures, frames, pareto
-from ecad_dsl.analysis.report import write_report
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -150,46 +146,3 @@ def test_a_figure_in_a_format_that_is_not_known_is_refused(tmp_path: Path) -> No
     with pytest.raises(EcadError, match=r"written as \.png, \.svg or \.pdf"):
         figures.save(axes, tmp_path / "map.bmp")
     assert not list(tmp_path.iterdir())
-
-
-class Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.seen: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.seen.append(tag)
-        if tag not in {"meta", "img"}:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-
-def test_the_report_is_one_page_with_its_pictures_inside_and_names_escaped(tmp_path: Path) -> None:
-    rewards = np.linspace(-1, 1, 20)
-    table = compare.table(
-        [measured("none", rewards, seconds=((1.0, 1.0),)), measured("<b>", rewards, seconds=((1.0, 1.0),))]
-    )
-    picture = tmp_path / "plot.png"
-    figures.save(figures.pareto(table), picture)
-    write_report(
-        tmp_path / "report.html",
-        title="A & B",
-        notes=["3 < 4"],
-        table=table,
-        figures={"Plot": picture},
-        programs={"a.ecad": "cache all\n"},
-    )
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    page = Page()
-    page.feed(text)
-    assert not page.stack
-    assert page.seen.count("tr") == 3
-    assert "&lt;b&gt;" in text
-    assert "<b>" not in text
-    inside = re.search(r"data:image/png;base64,([^\"]+)", text)
-    assert inside is not None
-    assert base64.b64decode(inside.group(1)) == picture.read_bytes()
-    assert "http" not in text
