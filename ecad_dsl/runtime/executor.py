@@ -22,7 +22,7 @@ from ecad_dsl.models.meta import submodule
 from ecad_dsl.runtime.inspect import block_counts
 from ecad_dsl.runtime.unread import Unread, first_token, sample
 from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock
-from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, plan
+from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, Plan, plan
 from ecad_dsl.schedule.schedule import Schedule
 
 
@@ -51,8 +51,6 @@ class Executor:
         """Shape of the input of this transformer call."""
         self._compiled: dict[nn.Module, CompiledBlock] = {}
         _check_blocks(transformer, spec)
-        if any(_is_wrapped(block) for stack in spec.stacks for block in getattr(transformer, stack.path)):
-            raise _compiled_wrongly("a block of this transformer is", spec)
         self._blocks = [
             (block, _cells(self, stack, index, block))
             for stack in spec.stacks
@@ -66,7 +64,7 @@ class Executor:
             self.schedule = schedule
             planned = plan(schedule)
             for cell in self._cells:
-                cell.ops = planned.ops[cell.bits[0]] if cell.keeps else planned.needed(cell.bits)
+                cell.ops = cell.ops_of(planned)
 
     def attach(self) -> None:
         """Put the routes in place; also again where somebody replaced a component (loading a LoRA does) or compiled.
@@ -131,19 +129,15 @@ class Executor:
 
 
 class Cell:
-    """One component of one block: what it does at each step, and the outputs that it keeps.
-
-    Or a norm, which runs where any of the components with these bits does and keeps nothing.
-    """
+    """One component of one block: what it does at each step, and the outputs that it keeps."""
 
     __slots__ = (
-        "bits", "executor", "feeds", "keeps", "last_forward", "module", "name", "ops", "outputs", "parent", "route",
+        "bits", "executor", "feeds", "last_forward", "module", "name", "ops", "outputs", "parent", "route",
         "sample", "sampled",
     )  # fmt: skip
+    keeps = True
 
-    def __init__(
-        self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str, keeps: bool = True
-    ) -> None:
+    def __init__(self, executor: Executor, bits: tuple[int, ...], parent: nn.Module, name: str) -> None:
         self.executor = executor
         self.parent = parent
         self.name = name
@@ -151,8 +145,7 @@ class Cell:
         self.route = _route(self)
         self.last_forward = -1
         self.bits = bits
-        self.keeps = keeps
-        self.feeds = keeps and bits[0] in executor.spec.readers
+        self.feeds = self.keeps and bits[0] in executor.spec.readers
         """Whether another component alone reads the output, so that now and then nobody does."""
         self.sample: Any = None
         """What stands in for the output then, made for the transformer's input of the shape ``sampled``."""
@@ -160,6 +153,10 @@ class Cell:
         self.ops = bytes([RUN])
         self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
+
+    def ops_of(self, planned: Plan) -> bytes:
+        """What it does at each step."""
+        return planned.ops[self.bits[0]]
 
     def attach(self) -> None:
         shadow = self.parent.__dict__.get(self.name)
@@ -223,8 +220,8 @@ class Cell:
         if self.sample is None or self.sampled != self.executor.shape:
             self.sample, self.sampled = sample(output), self.executor.shape
 
-    def unread(self) -> Any:
-        """What the block gets of this component at such a step."""
+    def unread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
+        """What a call gives where nobody reads it."""
         return Unread(self.sample) if isinstance(self.sample, torch.Tensor) else self.sample
 
     def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
@@ -252,6 +249,19 @@ class Cell:
         raise AssertionError("a cell lies in one of the stacks")
 
 
+class Norm(Cell):
+    """A norm, which runs where any of the components with its bits does, and of which nothing is kept."""
+
+    __slots__ = ()
+    keeps = False
+
+    def ops_of(self, planned: Plan) -> bytes:
+        return planned.needed(self.bits)
+
+    def unread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return Unread(first_token(args, kwargs))
+
+
 class Route:
     """Stands in for a component module in its parent: of the same class and state, but a call follows the plan.
 
@@ -270,7 +280,7 @@ class Route:
         if op == RUN and not cell.feeds:
             return cell.module(*args, **kwargs)
         if op == SKIP:
-            return cell.unread() if cell.keeps else Unread(first_token(args, kwargs))
+            return cell.unread(args, kwargs)
         if cell.last_forward == executor.forwards:
             raise EcadError(CALLED_TWICE.format(cell))
         cell.last_forward = executor.forwards
@@ -280,7 +290,7 @@ class Route:
         if op != RUN:
             cell.keep(output)
         if op == STORE:
-            return cell.unread()
+            return cell.unread(args, kwargs)
         if cell.feeds:
             cell.keep_sample(output)
         return output
@@ -325,7 +335,7 @@ def _cells(executor: Executor, stack: Stack, index: int, block: nn.Module) -> li
     for path, bits in fed.items():
         parent, name = _parent(block, path)
         if isinstance(parent, nn.Module) and parent._modules.get(name) is not None:
-            cells.append(Cell(executor, tuple(bits), parent, name, keeps=False))
+            cells.append(Norm(executor, tuple(bits), parent, name))
     return cells
 
 

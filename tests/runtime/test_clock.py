@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.runtime import Run, apply, inspect
+from ecad_dsl.runtime.clock import SchedulerClock
 from ecad_dsl.schedule import Schedule
 from tests.runtime import oracle
+from tests.runtime.conftest import Generate
 from tests.runtime.tiny import pixart_transformer
 
 TRANSFORMER = pixart_transformer()
@@ -126,6 +129,43 @@ def test_restart_forgets_a_generation_cut_short() -> None:
         call(torch.tensor([9]))
         run.restart()
         assert all(torch.equal(call(torch.tensor([t])), out) for t, out in zip((9, 8, 7), whole, strict=True))
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would wait for a GPU: reading a value out of a tensor."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_loop_that_ends_its_steps_never_waits() -> None:
+    with apply(TRANSFORMER, oracle.random_schedule(SPEC, 3)) as run:
+        call(torch.tensor([9]))
+        run.next_step()
+        with NoWaiting():
+            for timestep in (8, 7, 9, 8, 7, 9):
+                call(torch.tensor([timestep]))
+                run.next_step()
+        assert run.step == 1
+    with apply(TRANSFORMER, oracle.random_schedule(SPEC, 3)), NoWaiting(), pytest.raises(AssertionError):
+        call(torch.tensor([9]))
+
+
+def test_under_a_pipeline_nothing_waits(pipe: Any, generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    before_forward = SchedulerClock.before_forward
+
+    def watched(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        with NoWaiting():
+            before_forward(*arguments)
+
+    monkeypatch.setattr(SchedulerClock, "before_forward", watched)
+    with apply(pipe, oracle.random_schedule(inspect(pipe), 3)):
+        generate(pipe, steps=3)
+    assert calls == 3
 
 
 def test_a_pipeline_moves_its_own_steps(pipe: Any) -> None:
