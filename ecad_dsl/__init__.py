@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ecad_dsl.errors import EcadError, EcadWarning
 
 if TYPE_CHECKING:
-    from ecad_dsl.evolution.problem import PipelineProblem, Problem
+    from ecad_dsl.evolution.problem import PipelineProblem, Problem, Prompted
     from ecad_dsl.evolution.search import Candidate, Progress, evolve
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ecad_dsl.quality.bench import bench
     from ecad_dsl.quality.measure import Sampler
     from ecad_dsl.quality.prompt_files import read_prompts
+    from ecad_dsl.quality.prompts import PromptSet
     from ecad_dsl.reference.pipeline import load_reference
     from ecad_dsl.runtime.apply import ScheduleCacheConfig, apply, disable, enable
     from ecad_dsl.runtime.compile import compile
@@ -55,6 +56,8 @@ _HOMES = {
     "Problem": "evolution.problem",
     "Program": "language",
     "Progress": "evolution.search",
+    "PromptSet": "quality.prompts",
+    "Prompted": "evolution.problem",
     "Removal": "schedule.approximate",
     "Sampler": "quality.measure",
     "Schedule": "schedule",
@@ -105,6 +108,8 @@ __all__ = [
     "Problem",
     "Program",
     "Progress",
+    "PromptSet",
+    "Prompted",
     "Removal",
     "Sampler",
     "Schedule",

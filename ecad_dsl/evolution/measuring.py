@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.bits import BitGenome
@@ -52,7 +53,8 @@ class ProblemOnPrompts:
         self._on_parts: dict[Part, Problem] = {}
 
     def measure(self, task: Task) -> Any:
-        return getattr(self._on(task.part), task.quantity)(task.schedule)
+        value = getattr(self._on(task.part), task.quantity)(task.schedule)
+        return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
 
     def _on(self, part: Part | None) -> Problem:
         if part is None:

@@ -152,6 +152,9 @@ def evolve(
         raise EcadError("evolution needs a population of at least 2 and no fewer than 0 generations")
     if not 0 <= min_macs < max_macs <= 1:
         raise EcadError(f"min_macs and max_macs are shares with 0 <= min < max <= 1, not {min_macs} and {max_macs}")
+    for quantity in dict.fromkeys((objective, "reward")):
+        if not hasattr(problem, quantity):
+            raise EcadError(f"the problem has no method {quantity}(schedule), which a search for {objective} asks for")
     space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs)
     settings = {
         **{f"problem {name}": value for name, value in problem.settings.items()},

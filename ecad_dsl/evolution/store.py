@@ -25,14 +25,15 @@ from ecad_dsl.quality.prompts import PromptSet
 _APPLICATION = 0x65636164
 """Marks a SQLite file as a run store ("ecad")."""
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the tables below."""
 
 _SCHEMA = f"""
+BEGIN;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS candidates (
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE candidates (
     key TEXT PRIMARY KEY,
     generation INTEGER NOT NULL,
     program TEXT NOT NULL,
@@ -43,14 +44,14 @@ CREATE TABLE IF NOT EXISTS candidates (
     seconds REAL NOT NULL,
     finished TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
-CREATE TABLE IF NOT EXISTS prompts (
+CREATE TABLE prompts (
     prompt_set TEXT NOT NULL,
     position INTEGER NOT NULL,
     prompt TEXT NOT NULL,
     seed INTEGER NOT NULL,
     PRIMARY KEY (prompt_set, position)
 );
-CREATE TABLE IF NOT EXISTS measurements (
+CREATE TABLE measurements (
     key TEXT NOT NULL,
     quantity TEXT NOT NULL,
     prompt_set TEXT NOT NULL,
@@ -58,7 +59,7 @@ CREATE TABLE IF NOT EXISTS measurements (
     value REAL NOT NULL,
     PRIMARY KEY (key, quantity, prompt_set, position)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS generations (
+CREATE TABLE generations (
     generation INTEGER PRIMARY KEY,
     evaluated INTEGER NOT NULL,
     remembered INTEGER NOT NULL,
@@ -67,12 +68,13 @@ CREATE TABLE IF NOT EXISTS generations (
     seconds REAL NOT NULL,
     front TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS changes (
+CREATE TABLE changes (
     name TEXT NOT NULL,
     was TEXT NOT NULL,
     now TEXT NOT NULL,
     at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
+COMMIT;
 """
 
 CALIBRATION = "calibration"
@@ -177,8 +179,7 @@ class RunStore:
             if not self.path.exists():
                 raise EcadError(f"{folder} holds no run (no run.sqlite); start one with: ecad evolve --run {folder}")
             with self._translated("open"):
-                self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
-                self._check_kind()
+                self._open_to_read()
             return
         # The operating system lets go of the lock however the process ends.
         try:
@@ -199,13 +200,29 @@ class RunStore:
     def _open(self) -> None:
         with self._translated("open"):
             self._database = sqlite3.connect(self.path)
-            self._check_kind()
+            if self._check_kind():
+                (found,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise sqlite3.DatabaseError(found)
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.executescript(_SCHEMA)
+            if not self._tables():
+                self._database.executescript(_SCHEMA)
 
-    def _check_kind(self) -> None:
-        """Never write into somebody else's database."""
-        tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    def _open_to_read(self) -> None:
+        try:
+            self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+            self._check_kind()
+        except sqlite3.OperationalError as error:
+            # Even a reader needs a file beside the database, unless nobody can be writing: in a folder for reading.
+            log = self.path.with_name("run.sqlite-wal")
+            if not _is_forbidden(error) or (log.exists() and log.stat().st_size):
+                raise
+            self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
+            self._check_kind()
+
+    def _check_kind(self) -> bool:
+        """Never write into somebody else's database. False if there is nothing in it yet."""
+        tables = self._tables()
         (kind,) = self._database.execute("PRAGMA application_id").fetchone()
         if tables and kind != _APPLICATION:
             self._database.close()
@@ -217,6 +234,10 @@ class RunStore:
                 f"{self.path} has the tables of another version of ecad (format {written}, not {_FORMAT});"
                 " look at it with that version, or start another run"
             )
+        return bool(tables)
+
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     @contextmanager
     def _translated(self, verb: str) -> Iterator[None]:
@@ -388,9 +409,18 @@ class RunStore:
 
 
 def _remedy(error: Exception) -> str:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    code = _code(error)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return "if the disk is full, free some of it and go on with the run: what was stored is kept"
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+    if _is_forbidden(error):
         return "choose a folder you may write to; what was stored is kept"
     return "if the file is damaged, restore it from a copy or start another run"
+
+
+def _is_forbidden(error: Exception) -> bool:
+    return _code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+
+def _code(error: Exception) -> int:
+    """SQLite's own, without what it adds in finer codes."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF

@@ -1,6 +1,11 @@
 """The store: what is put in comes out again, for good; and what is no run's database is left alone."""
 
+import os
 import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,3 +76,62 @@ def test_the_database_of_another_version_is_refused_by_name_and_left_as_it_was(t
         with pytest.raises(EcadError, match="tables of another version of ecad"):
             RunStore(tmp_path, create=create)
     assert (tmp_path / "run.sqlite").read_bytes() == before
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The folder and its files cannot be written; not by root either, who becomes somebody else for a while."""
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            try:
+                os.seteuid(65534)
+            except OSError:
+                pytest.skip("root cannot become anybody else here")
+        yield
+    finally:
+        if root and os.geteuid() != 0:
+            os.seteuid(0)
+        folder.chmod(stat.S_IRWXU)
+        for path in folder.iterdir():
+            path.chmod(0o644)
+
+
+def test_a_folder_that_may_not_be_written_is_said_so_and_may_be_looked_at(tmp_path: Path) -> None:
+    settings = {"population": 8, "generations": 1, "seed": 1}
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
+        run = Path(name)
+        *_, whole = evolve(Synthetic(), run, **settings)
+        for file in (run / "front").iterdir():
+            file.unlink()
+        (run / "front").rmdir()
+        with read_only(run):
+            with pytest.raises(EcadError, match="choose a folder you may write to"):
+                next(evolve(Synthetic(), run, **settings))
+            with RunStore(run, create=False) as store:
+                assert len(store.evaluations()) == 16
+        problem = Synthetic()
+        *_, resumed = evolve(problem, run, **settings)
+        assert problem.measured == 0
+        assert [c.macs for c in resumed.front] == [c.macs for c in whole.front]
+
+
+def test_a_damaged_database_is_said_so_and_left_as_it_was(tmp_path: Path) -> None:
+    settings = {"population": 8, "generations": 1, "seed": 1}
+    list(evolve(Synthetic(), tmp_path, **settings))
+    path = tmp_path / "run.sqlite"
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[16:18], "big")
+    for page in range(1, len(whole) // size):
+        damaged = bytearray(whole)
+        damaged[page * size : (page + 1) * size] = bytes(range(256)) * (size // 256)
+        path.write_bytes(damaged)
+        with pytest.raises(EcadError, match="if the file is damaged, restore it from a copy"):
+            next(evolve(Synthetic(), tmp_path, **settings))
+        assert path.read_bytes() == damaged
+    path.write_bytes(whole)
+    *_, last = evolve(problem := Synthetic(), tmp_path, **settings)
+    assert (last.evaluated, problem.measured) == (16, 0)
