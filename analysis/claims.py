@@ -69,6 +69,19 @@ class Curve:
         mixed: Array = (1 - share) * self.values[after - 1] + share * self.values[after]
         return mixed
 
+    def named_at(self, cost: float) -> str:
+        """Of what the mixture at this cost is made; nothing where nothing is so cheap."""
+        after = int(np.searchsorted(self.costs, cost, side="right"))
+        if after in (0, len(self.costs)) or self.costs[after - 1] == cost:
+            return "" if after == 0 else self.names[after - 1]
+        share = (cost - self.costs[after - 1]) / (self.costs[after] - self.costs[after - 1])
+        return f"{1 - share:.0%} {self.names[after - 1]}, {share:.0%} {self.names[after]}"
+
+    def below(self, cost: float) -> tuple[str, Array] | None:
+        """The dearest single schedule that costs no more, and what each prompt gets; None where nothing is so cheap."""
+        after = int(np.searchsorted(self.costs, cost, side="right"))
+        return (self.names[after - 1], self.values[after - 1]) if after else None
+
     def least_cost(self, quality: Array, chosen: Indices | None = None) -> Array:
         """The least cost at which the mean over prompts reaches each of these qualities; infinite where it never does.
 
@@ -99,6 +112,9 @@ def claims(measured: Sequence[Measured], ours: Sequence[Measured], name: str = "
     better (a tie counts half). At equal quality: ``saved``, the share of its MACs that ours needs less to reach its
     mean reward, with ``saved_low`` and ``saved_high``; minus infinity where it is never reached. The gain over a rival
     that costs less than anything of ours is NaN.
+
+    ``mixture`` says of what ours is made at equal cost. ``single`` is the dearest of ours that costs no more, and
+    ``single_gain`` with ``single_low`` and ``single_high`` what that gains alone, without any mixture.
     """
     curve = Curve.through(ours)
     whole = _whole(measured)
@@ -108,6 +124,9 @@ def claims(measured: Sequence[Measured], ours: Sequence[Measured], name: str = "
         gain = np.full(len(rival.rewards), nan) if at is None else at - rival.rewards
         low, high = (nan, nan) if at is None else interval(gain)
         chosen = resamples(len(rival.rewards))
+        single = curve.below(rival.macs)
+        alone = np.full(1, nan) if single is None else single[1] - rival.rewards
+        single_low, single_high = interval(alone)
         saved = 1 - curve.least_cost(rival.rewards.mean(keepdims=True)) / rival.macs
         spread = 1 - curve.least_cost(_resampled(rival.rewards[None], chosen)[:, 0], chosen) / rival.macs
         lines.append(
@@ -128,6 +147,11 @@ def claims(measured: Sequence[Measured], ours: Sequence[Measured], name: str = "
                 "saved_low": np.quantile(spread, 0.025, method="inverted_cdf"),
                 "saved_high": np.quantile(spread, 0.975, method="inverted_cdf"),
                 "prompts": len(rival.rewards),
+                "mixture": curve.named_at(rival.macs),
+                "single": "" if single is None else single[0],
+                "single_gain": alone.mean(),
+                "single_low": single_low,
+                "single_high": single_high,
             }
         )
     return pd.DataFrame(lines)

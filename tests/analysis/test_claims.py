@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ecad_dsl.analysis import claims, pareto
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymoo.indicators.hv import HV
 
@@ -71,6 +71,7 @@ def test_the_least_cost_of_a_quality_is_what_a_fine_search_finds(
         assert curve.at_cost(least + 1e-9).mean() >= quality - 1e-6  # type: ignore[union-attr]
 
 
+@settings(max_examples=25)
 @given(points)
 def test_a_family_gains_nothing_over_itself(pairs: list[tuple[int, list[float]]]) -> None:
     distinct = family(list({macs: (macs, rewards) for macs, rewards in pairs}.values()))
@@ -82,6 +83,7 @@ def test_a_family_gains_nothing_over_itself(pairs: list[tuple[int, list[float]]]
     assert (table["saved_low"] >= -1e-6).all()
 
 
+@settings(max_examples=40)
 @given(points)
 def test_what_beats_a_schedule_is_what_brute_force_finds(pairs: list[tuple[int, list[float]]]) -> None:
     table = claims.dominated(family(pairs))
@@ -139,7 +141,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Both kinds, where ours is truly 0.2 better, and truly as good at 60 for 100."""
     random = np.random.default_rng(1)
     held = {"gain": 0, "saved": 0}
-    for _ in range(120):
+    for _ in range(80):
         common = random.normal(0, 1, 64)
 
         def seen(true: float, common: Array = common) -> Array:
@@ -150,8 +152,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         line = claims.claims([plain], ours).iloc[0]
         held["gain"] += line["gain_low"] <= 0.2 <= line["gain_high"]
         held["saved"] += line["saved_low"] <= 0.1 <= line["saved_high"]
-    assert all(0.88 <= count / 120 <= 1 for count in held.values()), held
-    assert all(count < 120 for count in held.values()), held
+    assert all(0.86 <= count / 80 <= 1 for count in held.values()), held
+    assert all(count < 80 for count in held.values()), held
 
 
 def test_the_sentence_is_what_the_row_says() -> None:
@@ -171,6 +173,17 @@ def test_the_sentence_is_what_the_row_says() -> None:
     ]
     noisy = measured("fora-3", 40, rewards[::-1] + 0.2, "FORA", "baseline")
     assert "not beyond doubt" in claims.claim(claims.claims([plain, noisy], ours).iloc[1])
+
+
+def test_a_row_says_of_what_ours_is_made_and_what_one_schedule_alone_gains() -> None:
+    rewards = np.zeros(4)
+    ours = [measured("a", 20, rewards + 1), measured("b", 60, rewards + 3)]
+    rivals = [measured(f"r{macs}", macs, rewards, "rival", "baseline") for macs in (10, 20, 50, 70)]
+    table = claims.claims([measured("none", 100, rewards, "no cache", "none"), *rivals], ours).set_index("rival")
+    assert list(table.loc[["r10", "r20", "r50", "r70"], "mixture"]) == ["", "a", "25% a, 75% b", "b"]
+    assert list(table.loc[["r10", "r20", "r50", "r70"], "single"]) == ["", "a", "a", "b"]
+    assert list(table.loc[["r20", "r50", "r70"], "single_gain"]) == [1, 1, 3]
+    assert np.isnan(table.loc["r10", "single_gain"])
 
 
 def test_runs_are_put_together() -> None:
