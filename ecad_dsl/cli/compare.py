@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecad_dsl.cli.compare_model import Bed, Judge, pipeline_bed
 from ecad_dsl.cli.console import (
     JsonOption,
     SeedOption,
@@ -24,6 +25,16 @@ from ecad_dsl.cli.console import (
     progress_bar,
     unused_name,
     writable_folder,
+)
+from ecad_dsl.cli.loading import (
+    DeviceOption,
+    DtypeOption,
+    EmbeddingsOption,
+    ModelSource,
+    OffloadOption,
+    QuantizeOption,
+    RevisionOption,
+    loading_of,
 )
 from ecad_dsl.errors import EcadError
 
@@ -59,6 +70,21 @@ def compare(
     prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 64,
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
+    model: ModelSource = "reference",
+    metric: Annotated[str, typer.Option(help="The reward of a model's pictures: image-reward, clip.")] = "image-reward",
+    weights: Annotated[str | None, typer.Option(help="Of the metric: a file, a folder or a name on the hub.")] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="With --model: file of the held-out prompts (`ecad prompts` reads it).")
+    ] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="With --model: pictures drawn together, and timed together.")] = 4,
+    embeddings: EmbeddingsOption = None,
+    revision: RevisionOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    offload: OffloadOption = "none",
+    quantize: QuantizeOption = "none",
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     tables: Annotated[
         Path | None, typer.Option(help="Folder for all tables as CSV, with the reward of every prompt.")
@@ -67,13 +93,14 @@ def compare(
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure schedules and baselines on the reference model, and say what the schedules gain over each.
+    """Measure schedules and baselines, and say what the schedules gain over each.
+
+    On the reference model and its reward; with --model on a pipeline, its pictures for --prompt-file and a metric.
 
     Gains are at equal cost and at equal quality, with intervals; what each figure means is in docs/analysis.md.
     """
     from ecad_dsl.analysis.comparison import compared, rewards
     from ecad_dsl.files import write_text
-    from ecad_dsl.quality.prompts import held_out
 
     check_picture(plot)
     opened = [("evolved", family, open_schedule(file)) for family, file in _files(files)]
@@ -83,21 +110,30 @@ def compare(
             check_writable(path)
     if tables is not None:
         writable_folder(tables)
-    measured = _measure(opened, steps, prompts, seed, rounds, workers)
+    if model == "reference":
+        from ecad_dsl.reference.pipeline import load_reference
+
+        bed = _reference(load_reference(), prompts, seed)
+    else:
+        size = {name: value for name, value in (("height", height), ("width", width)) if value is not None}
+        loading = loading_of(model, revision, dtype, device, offload, quantize)
+        judge = Judge(metric, weights, embeddings, size, batch)
+        bed = pipeline_bed(loading, judge, prompt_file, prompts, steps, seed, timed=rounds > 0)
+    measured = _measure(bed, opened, steps, rounds, workers)
     found = compared(measured)
     if csv is not None:
         write_text(csv, found["table"].to_csv(index=False))
     if tables is not None:
-        for name, table in {**found, "rewards": rewards(measured, held_out(prompts, seed))}.items():
+        for name, table in {**found, "rewards": rewards(measured, bed.prompts)}.items():
             write_text(tables / f"{name}.csv", table.to_csv(index=name == "wins"))
     if plot is not None:
         from ecad_dsl.analysis import figures
 
-        figures.save(figures.pareto(found["table"], f"{prompts} held-out prompts"), plot)
+        figures.save(figures.pareto(found["table"], f"{len(bed.prompts)} held-out prompts"), plot)
     if json:
         print_json({name: records(table) for name, table in found.items()})
     else:
-        print_comparison(found["table"], f"{prompts} held-out prompts of the reference model")
+        print_comparison(found["table"], bed.title)
         _print_claims(found)
 
 
@@ -130,29 +166,33 @@ def _files(files: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
+def _reference(pipe: ReferencePipeline, prompts: int, seed: int) -> Bed:
+    """The reference model with so many of its held-out prompts."""
+    from ecad_dsl.quality.measure import reference_sampler
+    from ecad_dsl.quality.prompts import held_out
+    from ecad_dsl.runtime import inspect
+
+    chosen = held_out(prompts, seed)
+    timer = reference_sampler(pipe, held_out(4, seed), batch=4)
+    title = f"{prompts} held-out prompts of the reference model"
+    return Bed(inspect(pipe), chosen, reference_sampler(pipe, chosen), timer, title)
+
+
 def _measure(
-    opened: Sequence[tuple[str, str, OpenSchedule]],
-    steps: int,
-    prompts: int,
-    seed: int,
-    rounds: int,
-    workers: int | None,
+    bed: Bed, opened: Sequence[tuple[str, str, OpenSchedule]], steps: int, rounds: int, workers: int | None
 ) -> list[Measured]:
     """The baselines, then the schedules that were opened, each under a name of its own."""
     from ecad_dsl.analysis.baselines import baselines
     from ecad_dsl.quality.measure import Entry
-    from ecad_dsl.reference.pipeline import load_reference
-    from ecad_dsl.runtime import inspect
 
-    pipe = load_reference()
-    spec = inspect(pipe)
-    entries = baselines(spec, steps)
+    entries = baselines(bed.spec, steps)
     for group, family, source in opened:
-        schedule = source.on(spec, default_steps=steps)
-        check_step_count(pipe, schedule.steps)
+        schedule = source.on(bed.spec, default_steps=steps)
+        if bed.timer is not None:
+            check_step_count(bed.timer.pipe, schedule.steps)
         name = unused_name(Path(source.file).stem, {entry.name for entry in entries})
         entries.append(Entry(name, group, schedule, family or _family(source, name)))
-    return measure_all(pipe, entries, prompts, seed, rounds, workers)
+    return measure_on(bed, entries, rounds, workers)
 
 
 def _family(source: OpenSchedule, name: str) -> str:
@@ -168,22 +208,26 @@ def measure_all(
     rounds: int,
     workers: int | None,
 ) -> list[Measured]:
-    """Every entry on held-out prompts, with a progress bar; timed in batches of 4 pictures."""
+    """Every entry on held-out prompts of the reference model, with a progress bar; timed in batches of 4 pictures."""
+    return measure_on(_reference(pipe, prompts, seed), entries, rounds, workers)
+
+
+def measure_on(bed: Bed, entries: Sequence[Entry], rounds: int, workers: int | None) -> list[Measured]:
+    """Every entry, with a progress bar."""
     from rich.markup import escape
 
-    from ecad_dsl.quality.measure import measure, reference_sampler
-    from ecad_dsl.quality.prompts import held_out
+    from ecad_dsl.quality.measure import measure
     from ecad_dsl.workers import cpu_count
 
-    sampler = reference_sampler(pipe, held_out(prompts, seed))
-    timer = reference_sampler(pipe, held_out(4, seed), batch=4) if rounds else None
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(entries) + rounds)
 
         def advance(name: str) -> None:
             bar.update(task, advance=1, description=f"measuring {escape(name)}")
 
-        return measure(sampler, entries, timer, rounds, on_done=advance, workers=workers or cpu_count())
+        timer = bed.timer if rounds else None
+        workers = workers or bed.workers or cpu_count()
+        return measure(bed.sampler, entries, timer, rounds, on_done=advance, workers=workers)
 
 
 def print_comparison(result: pd.DataFrame, title: str) -> None:

@@ -21,9 +21,11 @@ from ecad_dsl.pipelines.load import Loading, call_defaults, load_with_embeddings
 from ecad_dsl.pipelines.pictures import of_this_process
 from ecad_dsl.pipelines.room import free_bytes
 from ecad_dsl.quality.bootstrap import Array
+from ecad_dsl.quality.measure import Sampler
 from ecad_dsl.quality.metric import Batch, Metric
 from ecad_dsl.quality.metrics import METRICS, Asked, load_metric
 from ecad_dsl.quality.prompts import PromptSet
+from ecad_dsl.quality.reward import reference_reward
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, compile, cost
 
@@ -210,6 +212,28 @@ class FullSizeProblem:
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
             yield batch, self.studio.draw(batch, schedule)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pipeline's pictures with their rewards, for ``ecad_dsl.quality.measure.measure``."""
+
+    problem: FullSizeProblem
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return self.problem.studio.options
+
+    def rewards(self, schedule: Schedule) -> Array:
+        """[prompts]"""
+        return self.problem.reward(schedule)
+
+    def timer(self, batch: int) -> Sampler:
+        """What draws a batch of so many pictures to be timed: text encoding, denoising, decoding."""
+        studio, pictures = self.problem.studio, self.problem.prompts[:batch]
+        options = {**call_defaults(studio.pipe), **studio.options, "output_type": "pt"}
+        options.pop("num_inference_steps", None)  # the schedule's
+        return Sampler(studio.pipe, pictures, reference_reward, len(pictures), options)
 
 
 def _sha256(prompts: PromptSet | None) -> str:

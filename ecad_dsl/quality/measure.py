@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -114,8 +114,21 @@ class Measured:
     """Pictures in that batch."""
 
 
+class Rewarding(Protocol):
+    """What ``measure`` asks for the rewards of schedules: a sampler, or a pipeline with a metric."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Of the pipeline's call; ``height`` and ``width`` decide the cost."""
+        ...
+
+    def rewards(self, schedule: Schedule) -> Array:
+        """The reward of each prompt's picture, [prompts]."""
+        ...
+
+
 def measure(
-    sampler: Sampler,
+    sampler: Rewarding,
     entries: Sequence[Entry],
     timer: Sampler | None = None,
     rounds: int = 5,
