@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ecad_dsl.analysis import baselines
 
 from tests.quality.tiny_metrics import image_reward_folder
 
@@ -18,11 +19,16 @@ def options(tmp_path: Path, tiny_folders) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def test_schedules_are_judged_on_a_pipeline_by_a_metric(ecad, write, tmp_path: Path, options) -> None:
+def test_schedules_are_judged_on_a_pipeline_by_a_metric(
+    ecad, write, tmp_path: Path, options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: baselines.LIBRARY[name] for name in ("none", "fora-2")}
+    monkeypatch.setattr(baselines, "LIBRARY", few)  # all of them take their time
     mine = write("steps 6\nreuse cross\n", "mine.ecad")
     code, out, _ = ecad("compare", mine, *options, "--rounds", 1, "--json", "--tables", tmp_path / "tables")
     assert code == 0
     table = {row["name"]: row for row in json.loads(out)["table"]}
+    assert {"none", "fora-2", "2 steps", "mine"} <= set(table)
     assert table["none"]["macs_share"] == 1
     assert table["mine"]["macs"] < table["none"]["macs"]
     assert table["mine"]["reward"] != table["none"]["reward"]
