@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL.PngImagePlugin import PngInfo
 
 from ecad_dsl import language
 from ecad_dsl.errors import EcadError
-from ecad_dsl.files import write_beside, write_text
+from ecad_dsl.files import write_text
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.pipelines.bench_table import Watch, measured, table
 from ecad_dsl.pipelines.load import Loading, call_defaults, load_with_embeddings
+from ecad_dsl.pipelines.pictures import write_picture
 from ecad_dsl.quality.bench import machine
 from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.folders import Picture
@@ -104,6 +104,7 @@ class _Bench:
         steps = plan.steps or self._options.get("num_inference_steps") or _STEPS
         spec = inspect(self._pipe)
         self.rows = [fitted(wanted, spec, wanted.steps or steps) for wanted in plan.rows]
+        self._batch = plan.batch
         self.device = self._loading.torch_device
         self.size = self._options.get("height"), self._options.get("width")
 
@@ -183,14 +184,26 @@ class _Bench:
     def _draw(self, name: str, row: Row, prompts: PromptSet, watch: Watch) -> None:
         paths = self._paths(name, row, prompts)
         missing = [index for index, path in enumerate(paths) if not path.is_file()]
-        for start in range(0, len(missing), self._plan.batch):
-            watch(f"drawing {name}, {row.name}", len(paths) - len(missing) + start, len(paths))
-            chosen = missing[start : start + self._plan.batch]
-            batch = PromptSet(name, tuple(prompts.prompts[i] for i in chosen), tuple(prompts.seeds[i] for i in chosen))
-            with _enough_memory(), self._applied(row):
-                pictures = self._call(batch, row.schedule.steps)
-            for index, picture in zip(chosen, pictures, strict=True):
+        while missing:
+            watch(f"drawing {name}, {row.name}", len(paths) - len(missing), len(paths))
+            chosen, missing = missing[: self._batch], missing[self._batch :]
+            for index, picture in zip(chosen, self._drawn(row, prompts.at(chosen)), strict=True):
                 self._save(picture, paths[index], row, prompts.prompts[index], prompts.seeds[index])
+
+    def _drawn(self, row: Row, prompts: PromptSet) -> list[Any]:
+        """A batch of pictures; in halves, from now on, where the memory does not hold it."""
+        try:
+            with self._applied(row):
+                return self._call(prompts, row.schedule.steps)
+        except torch.OutOfMemoryError as error:
+            if len(prompts) == 1:
+                raise EcadError(
+                    "the device has not enough memory for a single picture; `ecad doctor` advises"
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._batch = half = len(prompts) // 2
+        return self._drawn(row, prompts[:half]) + self._drawn(row, prompts[half:])
 
     def _call(self, prompts: PromptSet, steps: int) -> list[Any]:
         noise = [torch.Generator().manual_seed(seed) for seed in prompts.seeds]
@@ -198,15 +211,18 @@ class _Bench:
         return list(self._pipe(list(prompts.prompts), **options).images)
 
     def _save(self, picture: Any, path: Path, row: Row, prompt: str, seed: int) -> None:
-        told = PngInfo()
-        for key, value in (
-            ("prompt", prompt),
-            ("seed", str(seed)),
-            ("model", self._plan.model),
-            ("schedule", row.text),
-        ):
-            told.add_itxt(key, value)
-        write_beside(path, lambda beside: picture.save(beside, pnginfo=told))
+        source = self._loading.source
+        told = {
+            **self._identity(row),
+            "prompt": prompt,
+            "prompt_id": "",
+            "seed": seed,
+            "revision": None if source is None else source.revision,
+            "schedule": None if row.is_plain else row.text,
+            "masks": None if row.is_plain else row.schedule.key,
+            "options": {**self._options, "num_inference_steps": row.schedule.steps},
+        }
+        write_picture(path, picture, told)
 
     def _paths(self, name: str, row: Row, prompts: PromptSet) -> list[Path]:
         place = self._place(name, row)

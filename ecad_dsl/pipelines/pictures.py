@@ -141,13 +141,9 @@ class Drawer:
             **self.settings,
             "options": dict(options),
             "key": self._key(task),
-            "versions": _versions(),
         }
-        info = PngInfo()
-        info.add_text("prompt", task.prompt)
-        info.add_text(_CHUNK, json.dumps(told, ensure_ascii=False, default=str))
         path = self.folder / task.name
-        write_beside(path, lambda beside: picture.save(beside, pnginfo=info))
+        write_picture(path, picture, told)
         return path
 
     def _key(self, task: Task) -> str:
@@ -190,6 +186,14 @@ def of_this_process(loading: Loading) -> Loading:
     if loading.device is not None or number is None or torch.cuda.device_count() < 2:
         return loading
     return replace(loading, device=f"cuda:{(int(number[1]) - 1) % torch.cuda.device_count()}")
+
+
+def write_picture(path: Path, picture: Any, told: Mapping[str, Any]) -> None:
+    """Write a PNG that says how it was drawn, for :func:`read_picture`: its prompt, seed, model and so on."""
+    info = PngInfo()
+    info.add_text("prompt", told["prompt"])
+    info.add_text(_CHUNK, json.dumps({**told, "versions": _versions()}, ensure_ascii=False, default=str))
+    write_beside(path, lambda beside: picture.save(beside, pnginfo=info))
 
 
 def _versions() -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import PixArtAlphaPipeline
 from PIL import Image
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.pipelines.benchmark import run_plan
 from ecad_dsl.pipelines.embeddings import embed
 from ecad_dsl.pipelines.load import Loading
+from ecad_dsl.pipelines.pictures import read_picture
 from ecad_dsl.quality.plan import Plan, read_plan
 from ecad_dsl.runtime import apply
 from tests.quality.tiny_metrics import clip_folder, image_reward_folder
@@ -72,8 +75,8 @@ def test_pictures_are_those_of_the_pipeline_under_the_schedule(plan: Plan, tmp_p
     assert len(files) == 4
     for file, picture in zip(files, expected, strict=False):
         assert np.array_equal(np.asarray(Image.open(file)), np.asarray(picture))
-    told = Image.open(files[1]).info
-    assert (told["prompt"], told["seed"]) == (PROMPTS[1], "1")
+    told = read_picture(files[1])
+    assert (told["prompt"], told["seed"], told["options"]["num_inference_steps"]) == (PROMPTS[1], 1, 3)
     assert "cache all every 2 steps" in told["schedule"]
 
 
@@ -120,13 +123,26 @@ def test_a_schedule_of_other_blocks_asks_to_be_rewritten(plan: Plan, tmp_path: P
         run_plan(read_plan(tmp_path / "plan.toml", rows), tmp_path / "out")
 
 
-def test_too_little_memory_is_no_traceback(plan: Plan, tmp_path: Path, monkeypatch: Any) -> None:
-    def exhausted(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_what_does_not_fit_is_drawn_in_halves(plan: Plan, tmp_path: Path, monkeypatch: Any) -> None:
+    whole = PixArtAlphaPipeline.__call__
+    sizes: list[int] = []
 
-    monkeypatch.setattr("diffusers.PixArtAlphaPipeline.__call__", exhausted)
-    with pytest.raises(EcadError, match="smaller batch"):
-        run_plan(plan, tmp_path / "out")
+    @wraps(whole)  # the pipeline's arguments are read off its signature
+    def tight(self: Any, prompt: list[str], **options: Any) -> Any:
+        sizes.append(len(prompt))
+        if len(prompt) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, prompt, **options)
+
+    small = read_plan(tmp_path / "plan.toml", {"schedules": [], "rounds": 0})
+    monkeypatch.setattr(PixArtAlphaPipeline, "__call__", tight)
+    limit = 1
+    frame = run_plan(small, tmp_path / "out")
+    assert sizes == [3, 1, 2, 1, 1, 1]
+    assert frame["own psnr"].tolist() == [pytest.approx(40)]
+    limit = 0
+    with pytest.raises(EcadError, match="for a single picture"):
+        run_plan(small, tmp_path / "other")
 
 
 def test_the_timings_say_on_which_machine(plan: Plan, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.quality.fidelity import Lpips, LpipsNetwork
 from ecad_dsl.quality.image_reward import ImageReward
 from ecad_dsl.quality.inception import Inception
-from ecad_dsl.quality.metric import Batch, as_tensor
+from ecad_dsl.quality.metric import Batch, MetricReward, as_tensor
 from ecad_dsl.quality.weights import fill
 from tests.quality.oracle import recipes
 from tests.quality.tiny_metrics import shapes_of_image_reward
@@ -74,6 +74,15 @@ def test_distances_are_those_of_lpips(seed: str) -> None:
     copies = [recipes.spoilt(picture, index) for index, picture in enumerate(pictures)]
     distances = metric.numbers(Batch(copies, originals=pictures))[:, 0]
     assert distances.tolist() == pytest.approx(RECORDED["lpips"][seed], abs=1e-5, rel=1e-4)
+
+
+def test_a_metric_is_a_reward_of_tensors_as_they_would_be_saved(tmp_path: Path) -> None:
+    weights = recipes.weights(shapes_of_image_reward(), 1)
+    model = ImageReward.of(weights, recipes.MED, recipes.write_vocabulary(tmp_path), "cpu")
+    picture = recipes.pictures()[0]
+    tensor = as_tensor([picture]).float() / 255 + 0.3 / 255
+    reward = MetricReward(model)(tensor, recipes.PROMPTS[:1])
+    assert reward.tolist() == model.numbers(Batch([picture], recipes.PROMPTS[:1]))[:, 0].tolist()
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
