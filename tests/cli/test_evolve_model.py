@@ -76,6 +76,7 @@ def test_presets_have_the_papers_settings() -> None:
     pixart, flux = read_preset("paper-pixart"), read_preset("paper-flux")
     assert (pixart["population"], pixart["generations"], pixart["prompts"] * pixart["images"]) == (72, 550, 1000)
     assert (flux["population"], flux["generations"], flux["height"]) == (24, 250, 256)
+    assert pixart["genome"] == flux["genome"] == "bits"
 
 
 def test_options_go_before_a_preset(ecad, options: list[object], tmp_path: Path) -> None:
@@ -83,6 +84,16 @@ def test_options_go_before_a_preset(ecad, options: list[object], tmp_path: Path)
     code, _, err = ecad(*asked, "--generations", 0, "--images", 1)
     assert code == 0
     assert "4 candidates of 3 pictures each" in err
+    assert 'genome = "bits"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_flux_is_searched_like_pixart(ecad, options, tiny_folders, tmp_path: Path) -> None:  # noqa: F811
+    options[1] = tiny_folders("flux")
+    asked = ("evolve", "--run", tmp_path / "run", "--preset", "paper-flux", *options)
+    code, _, err = ecad(*asked, "--generations", 1, "--images", 1, "--height", 16, "--width", 16, "--prompts", 1)
+    assert code == 0
+    assert "text_encoder_2: " in err
+    assert list((tmp_path / "run" / "front").glob("*.ecad"))
 
 
 @pytest.mark.parametrize(
