@@ -395,7 +395,7 @@ def plot(curves: pd.DataFrame, path: Path) -> None:
                     continue
                 at = sorted(own["evaluations"].unique())
                 wide = own.pivot_table(index="evaluations", columns="seed", values="hypervolume").reindex(at)
-                wide = wide.interpolate(limit_area="inside")
+                wide = wide.interpolate(limit_area="inside").dropna()  # as far as all seeds have come
                 panel.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.2, lw=0)
                 panel.plot(wide.index, wide.median(axis=1), color=colour, label=label)
             bits = curves[(curves["prompts"] == prompts) & (curves["start"] == start) & (curves["genome"] == "bits")]
