@@ -83,11 +83,8 @@ def bench(
     plain = partial(_plain, transformer, first.steps, inputs)
     subjects = [plain, *(partial(_under, transformer, schedule, inputs) for schedule in list(rows.values())[1:])]
     device = next(transformer.parameters()).device
-    if device.type == "cuda":
-        transformer(**inputs)  # once, so that what libraries keep for themselves is not counted
+    warm_up(subjects)  # before memory too, or what libraries keep for themselves and what compiling takes would count
     peaks = [_peak(subject, device, name, on_round) for name, subject in zip(rows, subjects, strict=True)]
-    if device.type != "cuda":  # where counting memory takes another way through torch than the work itself
-        warm_up(subjects)
     pairs = paired_seconds(plain, subjects, rounds, on_round)
     return _table(rows, pairs, peaks, (height, width, batch))
 
