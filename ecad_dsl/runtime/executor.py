@@ -76,8 +76,10 @@ class Executor:
         for block, cells in self._blocks:
             if _is_wrapped(block):
                 raise _compiled_wrongly("a block of this transformer is", self.spec)
-            if (compiled := self._compiled.pop(block, None)) is not None:
-                compiled.detach()
+            if (compiled := self._compiled.get(block)) is not None:
+                if compiled.stands():
+                    continue
+                self._compiled.pop(block).detach()
             for cell in cells:
                 cell.attach()
             if isinstance(block._compiled_call_impl, CompiledBlock):
@@ -103,7 +105,6 @@ class Executor:
         for cell in self._cells:
             cell.outputs.clear()
             cell.sample = None
-        self.attach()
 
     def advance(self) -> None:
         """The next step of the generation."""
@@ -170,6 +171,10 @@ class Cell:
             )
         self._follow_replacement()
         self.parent.__dict__[self.name] = self.route
+
+    def is_registered(self) -> bool:
+        """Whether the module that it knows is still the one in its place."""
+        return self.parent._modules.get(self.name) is self.module
 
     def _unwrap(self) -> bool:
         """Put the component back if it was compiled by wrapping: what was wrapped is the route. Whether it was."""

@@ -128,6 +128,10 @@ class CompiledBlock:
             for part in entered:
                 part.leave()
 
+    def stands(self) -> bool:
+        """Whether neither the compiled call nor a component has been replaced since."""
+        return self.block._compiled_call_impl is self and all(part.cell.is_registered() for part in self._parts)
+
     def detach(self) -> None:
         """Leave the block as it was."""
         if self.block._compiled_call_impl is self:

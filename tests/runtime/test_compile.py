@@ -119,6 +119,29 @@ def test_blocks_may_be_compiled_at_any_time(when: str) -> None:
     assert transformer.state_dict().keys() == state.keys()
 
 
+def test_a_generation_finds_what_the_one_before_made_unless_a_component_was_replaced() -> None:
+    torch._dynamo.reset()
+    transformer, compiler = pixart_transformer(), Compiler()
+    compiler.compile(transformer, ("transformer_blocks",))
+    blocks = transformer.transformer_blocks
+    schedule = oracle.random_schedule(inspect(transformer), STEPS)
+    with apply(transformer, schedule):
+        cached = oracle.denoise_pixart(transformer, STEPS)
+        made = [block._compiled_call_impl for block in blocks]
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), cached)
+        assert [block._compiled_call_impl for block in blocks] == made
+        blocks[1].ff = pixart_transformer().transformer_blocks[0].ff
+        replaced = oracle.denoise_pixart(transformer, STEPS)
+        assert [block._compiled_call_impl is one for block, one in zip(blocks, made, strict=True)] == [
+            True,
+            False,
+            True,
+        ]
+    assert not torch.equal(replaced, cached)
+    with oracle.brute_force(transformer, schedule):
+        assert torch.equal(oracle.denoise_pixart(transformer, STEPS), replaced)
+
+
 def test_an_interrupted_call_leaves_the_block_as_it_was() -> None:
     torch._dynamo.reset()
     transformer, compiler = pixart_transformer(), Compiler()
