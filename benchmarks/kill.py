@@ -1,9 +1,10 @@
 """Kills searches at random instants with ``kill -9``, resumes them, and compares what they find with undisturbed ones.
 
 ``python benchmarks/kill.py --kills 50 --commands 10`` kills a search from Python 50 times, spread over as many runs as
-that takes, and processes of ``ecad evolve`` on the reference model 10 times. After each kill the database must be
-sound; in the end fronts, generations and files must be those of a run that nobody disturbed, and no more measurements
-may have been made twice than there were kills. Prints a line a run, then the figures as JSON.
+that takes, and processes of ``ecad evolve`` on the reference model 10 times; ``--nodes`` also takes a node away from a
+Ray cluster. After each kill the database must be sound; in the end fronts, generations and files must be those of a run
+that nobody disturbed, and no more measurements may have been made twice than there were kills. Prints a line a run,
+then the figures as JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.schedule import Schedule, cost
 
 SETTINGS: dict[str, Any] = {"population": 10, "generations": 6, "rotate": 2}
+SEEDS = 4
+"""So many different searches."""
 COMMAND = ("--population", "6", "--generations", "4", "--prompts", "2", "--held-out", "2", "--steps", "4")
 
 
@@ -114,70 +118,100 @@ def search(folder: Path, seed: int) -> None:
 
 def kill_searches(folder: Path, kills: int, dice: random.Random) -> dict[str, int]:
     """Kill searches so often in all; each is resumed until it has come to its end."""
+    wholes = [_undisturbed(folder / f"whole-{seed}", seed) for seed in range(min(kills, SEEDS))]
     done = runs = twice = 0
     while done < kills:
-        seed = dice.randrange(1_000_000)
-        whole, broken = folder / f"whole-{runs}", folder / f"killed-{runs}"
-        whole.mkdir()
+        seed = runs % len(wholes)
+        seconds, measured, whole = wholes[seed]
+        broken = folder / "broken"
         broken.mkdir()
-        start = time.monotonic()
-        search(whole, seed)
-        seconds = time.monotonic() - start
         here = 0
-        while done + here < kills and killed_somewhere(lambda: forked(broken, seed), dice.uniform(0, seconds)):  # noqa: B023
+        while done + here < kills and killed_somewhere(partial(forked, broken, seed), dice.uniform(0, seconds)):
             here += 1
             check_sound(broken / "run")
         search(broken, seed)
-        assert found(broken / "run") == found(whole / "run")
-        extra = (broken / "marks").stat().st_size - (whole / "marks").stat().st_size
+        assert found(broken / "run") == whole
+        extra = (broken / "marks").stat().st_size - measured
         assert 0 <= extra <= here, f"{extra} measurements were lost by {here} kills"
         print(f"search {runs}: {here} kills, {extra} measurements made twice, the same was found", file=sys.stderr)
         done, runs, twice = done + here, runs + 1, twice + extra
-        for each in (whole, broken):
-            shutil.rmtree(each)
+        shutil.rmtree(broken)
     return {"kills": done, "runs": runs, "made_twice": twice}
+
+
+def _undisturbed(folder: Path, seed: int) -> tuple[float, int, Any]:
+    """How long a search takes, how much it measures, and what it finds."""
+    folder.mkdir()
+    start = time.monotonic()
+    search(folder, seed)
+    return time.monotonic() - start, (folder / "marks").stat().st_size, found(folder / "run")
 
 
 def kill_commands(folder: Path, kills: int, dice: random.Random) -> dict[str, int]:
     """The same with ``ecad evolve`` and its worker processes."""
 
-    def command(run: Path) -> subprocess.Popen[bytes]:
+    def command(run: Path) -> int:
         line = [sys.executable, "-m", "ecad_dsl.cli.main", "evolve", "--run", str(run), *COMMAND]
-        return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(line, **silent, start_new_session=True).pid
 
     if not kills:
         return {"kills": 0, "runs": 0}
     start = time.monotonic()
-    assert command(folder / "whole").wait() == 0
+    assert os.waitpid(command(folder / "whole"), 0)[1] == 0
     seconds = time.monotonic() - start
     done = runs = 0
     while done < kills:
         run = folder / f"command-{runs}"
         here = 0
-        while done + here < kills and killed_somewhere(lambda: command(run).pid, dice.uniform(0, seconds)):  # noqa: B023
+        while done + here < kills and killed_somewhere(partial(command, run), dice.uniform(0, seconds)):
             here += 1
             check_sound(run)
-        assert command(run).wait() == 0
+        assert os.waitpid(command(run), 0)[1] == 0
         assert found(run) == found(folder / "whole")
         print(f"ecad evolve {runs}: {here} kills, the same was found", file=sys.stderr)
         done, runs = done + here, runs + 1
     return {"kills": done, "runs": runs}
 
 
+def lose_nodes(folder: Path) -> dict[str, int]:
+    """A search on a Ray cluster of two nodes, of which one is lost on the way and replaced later."""
+    from ray.cluster_utils import Cluster
+
+    _, _, whole = _undisturbed(folder / "alone", 0)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    broken = folder / "cluster"
+    broken.mkdir()
+    for progress in evolve(Cheap(broken / "marks"), broken / "run", seed=0, ray=cluster.address, **SETTINGS):
+        if progress.evaluated >= 15 and node is not None:
+            cluster.remove_node(node, allow_graceful=False)
+            node = None
+        if progress.evaluated >= 45 and len(cluster.worker_nodes) == 0:
+            cluster.add_node(num_cpus=1)
+    cluster.shutdown()
+    assert found(broken / "run") == whole
+    print("a node was lost, another came, the same was found", file=sys.stderr)
+    return {"lost": 1, "added": 1}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50, help="of searches from Python")
     parser.add_argument("--commands", type=int, default=10, help="kills of ecad evolve")
+    parser.add_argument("--nodes", action="store_true", help="take a node away from a Ray cluster, and add another")
     parser.add_argument("--seed", type=int, default=None, help="of the instants; another one each time by default")
     chosen = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if chosen.seed is None else chosen.seed
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        figures = {
+        figures: dict[str, Any] = {
             "seed": seed,
             "searches": kill_searches(Path(folder), chosen.kills, dice),
             "commands": kill_commands(Path(folder), chosen.commands, dice),
         }
+        if chosen.nodes:
+            figures["nodes"] = lose_nodes(Path(folder))
     print(json.dumps(figures, indent=2))
 
 
