@@ -129,6 +129,7 @@ def stats(
     device: DeviceOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures measured together.")] = 16,
     size: SizeOption = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Draw so many of the pictures; the same every time.")] = None,
     store: Annotated[
         Path | None, typer.Option(help="Where features are kept meanwhile; beside the output if not given.")
     ] = None,
@@ -144,10 +145,21 @@ def stats(
         raise EcadError(f"statistics are written as .npz, not as {output.name!r}")
     check_writable(output)
     pictures = read_folder(folder)
+    if count is not None:
+        pictures = _drawn(pictures, count)
     (fid,) = load_metrics("fid", weights, device, None)
     numbers = _scored(pictures, [fid], store or output.with_suffix(".sqlite"), None, batch, size)["fid"]
     Statistics.of(numbers, fid.identity).save(output)
     echo(f"written: {output} ({len(pictures)} pictures)")
+
+
+def _drawn(pictures: Sequence[Picture], count: int) -> list[Picture]:
+    import random
+
+    if count > len(pictures):
+        raise EcadError(f"there are {len(pictures):,} pictures, fewer than {count:,}; leave out --count")
+    chosen = sorted(random.Random(0).sample(range(len(pictures)), count))
+    return [pictures[index] for index in chosen]
 
 
 def load_metrics(names: str, weights: Sequence[str] | None, device: str | None, reference: Path | None) -> list[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 RESAMPLES = 2000
+_MANY = 5000
+_AT_ONCE = 20
 
 
 @lru_cache(maxsize=8)
@@ -22,8 +24,16 @@ def resamples(count: int) -> Indices:
     return chosen
 
 
+def _by_parts(count: int) -> Iterator[Indices]:
+    """As ``resamples``, of which many would fill the memory, a few at a time."""
+    random = np.random.default_rng(0)
+    for _ in range(RESAMPLES // _AT_ONCE):
+        yield random.integers(count, size=(_AT_ONCE, count))
+
+
 def interval(values: Array, statistic: Callable[..., Array] = np.mean, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (``np.mean``, ``np.median``), always with the same resamples."""
-    found = statistic(values[resamples(len(values))], axis=1)
+    chosen = [resamples(len(values))] if len(values) <= _MANY else _by_parts(len(values))
+    found = np.concatenate([statistic(values[part], axis=1) for part in chosen])
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

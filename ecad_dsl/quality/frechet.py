@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
@@ -100,17 +100,17 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
     if one.features and other.features and one.features != other.features:
         raise EcadError("the two statistics are of features of different networks; make both with the same weights")
     difference = one.mean - other.mean
-    root = _root(one.covariance)
-    values = np.linalg.eigvalsh(root @ other.covariance @ root)
+    root = _root(torch.from_numpy(one.covariance))
+    values = torch.linalg.eigvalsh(root @ torch.from_numpy(other.covariance) @ root)
     # What rounding leaves where there is nothing would count, since roots enlarge it.
-    noise = values.max() * values.size * np.finfo(np.float64).eps
-    common = np.sqrt(values[values > noise]).sum()
+    noise = values.max() * len(values) * torch.finfo(torch.float64).eps
+    common = values[values > noise].sqrt().sum().item()
     return float(difference @ difference + np.trace(one.covariance) + np.trace(other.covariance) - 2 * common)
 
 
-def _root(covariance: Array) -> Array:
-    values, vectors = np.linalg.eigh(covariance)
-    root: Array = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+def _root(covariance: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root
 
 

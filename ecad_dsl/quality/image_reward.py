@@ -32,6 +32,19 @@ _TOKENS = 35
 _HEAD_WIDTH = 64
 """Of the vision transformer's attention, in every size of it."""
 
+_TEXT_SETTINGS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+    "layer_norm_eps",
+    "pad_token_id",
+)
+"""What transformers and med_config.json call alike."""
+
 # What the package calls the parts of a model, and what transformers does.
 _VISION_NAMES = (
     (r"^cls_token$", "embeddings.class_embedding"),
@@ -74,7 +87,7 @@ class ImageReward:
         """
         source = source or PUBLISHED
         weights = read_weights(from_hub(source, "ImageReward.pt", "1.8 GB", revision))
-        settings = json.loads(from_hub(source, "med_config.json", "1 kB", revision).read_text())
+        settings = _settings(from_hub(source, "med_config.json", "1 kB", revision))
         vocabulary = Path(source) / "vocab.txt"
         if not vocabulary.is_file():
             vocabulary = from_hub(VOCABULARY, "vocab.txt", "232 kB")
@@ -170,23 +183,24 @@ def _vision_config(weights: Mapping[str, Tensor]) -> BlipVisionConfig:
     )
 
 
+def _settings(file: Path) -> dict[str, Any]:
+    """Of the text encoder."""
+    try:
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = [name for name in _TEXT_SETTINGS if name not in settings]
+    except (OSError, ValueError, TypeError) as error:
+        raise EcadError(f"cannot read {file}: {error}; is the download complete?") from error
+    if missing:
+        raise EcadError(f"{file} does not say {missing[0]}; is it the med_config.json of ImageReward?")
+    return settings
+
+
 def _text_config(settings: Mapping[str, Any], vision_width: int) -> BlipTextConfig:
     from transformers import BlipTextConfig
 
-    same = (
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "max_position_embeddings",
-        "hidden_act",
-        "layer_norm_eps",
-        "pad_token_id",
-    )
     # Only what transformers calls a decoder has cross-attention; the mask is that of an encoder all the same.
     return BlipTextConfig(
-        **{name: settings[name] for name in same},
+        **{name: settings[name] for name in _TEXT_SETTINGS},
         encoder_hidden_size=vision_width,
         is_decoder=True,
         attn_implementation="eager",

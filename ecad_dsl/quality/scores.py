@@ -26,6 +26,9 @@ create table if not exists numbers (
 ) without rowid
 """
 
+_ASKED = 500
+"""Pictures in one question to SQLite, which has a limit."""
+
 
 class ScoreStore:
     """An SQLite file of numbers by metric and picture. A batch is one transaction; killing the process loses no more.
@@ -54,17 +57,18 @@ class ScoreStore:
 
     def known(self, metric: Metric, stamps: Mapping[str, str]) -> dict[str, Array]:
         """The numbers of those pictures that were measured as they are now, by this metric with these weights."""
-        with closing(
-            self._connection.execute(
-                "select picture, stamp, value from numbers where metric = ? and identity = ?",
-                (metric.name, metric.identity),
+        names, found = list(stamps), dict[str, Array]()
+        for start in range(0, len(names), _ASKED):
+            asked = names[start : start + _ASKED]
+            marks = ", ".join("?" * len(asked))
+            query = (
+                f"select picture, stamp, value from numbers where metric = ? and identity = ? and picture in ({marks})"
             )
-        ) as rows:
-            return {
-                picture: np.frombuffer(value, dtype=np.float32).astype(np.float64)
-                for picture, stamp, value in rows
-                if stamps.get(picture) == stamp
-            }
+            with closing(self._connection.execute(query, (metric.name, metric.identity, *asked))) as rows:
+                found |= {
+                    name: np.frombuffer(value, np.float32) for name, stamp, value in rows if stamps[name] == stamp
+                }
+        return found
 
     def add(self, metric: Metric, numbers: Mapping[str, Array], stamps: Mapping[str, str]) -> None:
         """Keep the numbers of a batch."""
@@ -124,12 +128,15 @@ def score(
             if missing:
                 numbers = metric.numbers(_batch(missing, metric, originals, size))
                 # As the store gives them back, so that a resumed measurement ends with the same digits.
-                rounded = numbers.astype(np.float32).astype(np.float64)
+                rounded = numbers.astype(np.float32)
                 named = dict(zip((picture.name for picture in missing), rounded, strict=True))
                 store.add(metric, named, stamps[metric.name])
                 found[metric.name].update(named)
         on_done(len(chunk))
-    return {metric.name: np.stack([found[metric.name][picture.name] for picture in pictures]) for metric in metrics}
+    return {
+        metric.name: np.stack([found[metric.name][picture.name] for picture in pictures]).astype(np.float64)
+        for metric in metrics
+    }
 
 
 def _check_needs(

@@ -54,8 +54,8 @@ def test_all_metrics_in_one_command(ecad, folders, metric_files, tmp_path: Path)
 def test_fid_is_a_distance_to_statistics_of_real_pictures(ecad, folders, metric_files, tmp_path: Path) -> None:  # noqa: F811
     cached, originals = folders
     real = tmp_path / "real.npz"
-    code, out, _ = ecad("metrics", "stats", originals, "-o", real, *options(metric_files), "--size", 40)
-    assert (code, out) == (0, f"written: {real} (4 pictures)\n")
+    code, out, _ = ecad("metrics", "stats", originals, "-o", real, *options(metric_files), "--size", 40, "--count", 3)
+    assert (code, out) == (0, f"written: {real} (3 pictures)\n")
     asked = ["--metric", "fid", "--reference", real, *options(metric_files), "--size", 40, "--json"]
     code, out, _ = ecad("score", cached, *asked)
     assert code == 0
@@ -130,3 +130,6 @@ def test_statistics_have_one_kind_of_file(ecad, folders) -> None:
     code, _, err = ecad("metrics", "stats", folders[0], "-o", "coco.txt")
     assert code == 2
     assert ".npz" in err
+    code, _, err = ecad("metrics", "stats", folders[0], "-o", "coco.npz", "--count", 5)
+    assert code == 2
+    assert "there are 4 pictures, fewer than 5" in err

@@ -13,7 +13,7 @@ from ecad_dsl.quality.inception import Inception
 from ecad_dsl.quality.metric import Batch, MetricReward, as_tensor
 from ecad_dsl.quality.weights import fill
 from tests.quality.oracle import recipes
-from tests.quality.tiny_metrics import shapes_of_image_reward
+from tests.quality.tiny_metrics import image_reward_folder, shapes_of_image_reward
 
 RECORDED = json.loads((Path(__file__).parent / "oracle" / "recorded.json").read_text())
 SEEDS = ("1", "2")
@@ -90,3 +90,14 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
         ImageReward.of({"a": torch.zeros(1)}, recipes.MED, recipes.write_vocabulary(tmp_path), "cpu")
     with pytest.raises(EcadError, match="missing or have another shape"):
         LpipsNetwork.of({}, "a file")
+    folder = image_reward_folder(tmp_path / "published")
+    (folder / "med_config.json").write_text('{"hidden_size": 64}')
+    with pytest.raises(EcadError, match="does not say vocab_size"):
+        ImageReward.load(str(folder))
+    (folder / "med_config.json").write_text("<html>")
+    with pytest.raises(EcadError, match="is the download complete"):
+        ImageReward.load(str(folder))
+    recipes.write_med_config(folder)
+    (folder / "ImageReward.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(EcadError, match="does not hold weights"):
+        ImageReward.load(str(folder))

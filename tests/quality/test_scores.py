@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.quality.folders import read_folder
+from ecad_dsl.quality.bootstrap import interval
+from ecad_dsl.quality.folders import Picture, read_folder
 from ecad_dsl.quality.metric import Batch, Need, mean
 from ecad_dsl.quality.scores import ScoreStore, score
 
@@ -49,6 +50,21 @@ def test_an_interrupted_measurement_goes_on_where_it_was(folder: Path, tmp_path:
         numbers = score(pictures, [second], store, batch=3, on_done=done.append)["brightness"]
     assert (first.measured, second.measured, sum(done)) == (6, 4, 10)
     assert numbers[:, 0].tolist() == list(range(10))
+
+
+def test_more_pictures_than_one_question_to_the_store_may_name(folder: Path, tmp_path: Path) -> None:
+    many = [Picture(f"{i}.png", folder / "3.png") for i in range(1201)]
+    with ScoreStore(tmp_path / "scores.sqlite") as store:
+        score(many, [Brightness()], store, batch=300)
+        again = Brightness()
+        assert score(many, [again], store)["brightness"].shape == (1201, 1)
+    assert again.measured == 0
+
+
+def test_an_interval_of_many_pictures_is_that_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(1).standard_normal(20_000)
+    low, high = interval(values)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20_000**0.5, rel=0.1)
 
 
 def test_a_picture_that_changed_is_measured_again_and_no_other(folder: Path, tmp_path: Path) -> None:
