@@ -15,7 +15,7 @@ from ecad_dsl.pipelines.needs import needs_of_model
 from ecad_dsl.schedule import compile, cost, load, parse
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("reproduce.md", "bench.md", "metrics.md")
+PAGES = ("reproduce.md", "bench.md", "metrics.md", "full-size.md")
 
 
 def commands(page: str) -> list[list[str]]:
