@@ -123,42 +123,65 @@ def judged(
 
 
 def stored(run: Path, found: Frames, settings: Mapping[str, Any], commands: Sequence[str]) -> Report:
-    """The page of what a run has stored: its first generation and its front, on the calibration prompts."""
-    import numpy as np
+    """The page of what a run has stored: its front on held-out prompts, where it was judged on some.
+
+    Where it was not, its front and its first generation on the calibration prompts.
+    """
+    import pandas as pd
 
     from ecad_dsl.analysis.report import Report
     from ecad_dsl.schedule import compile, parse
 
-    candidates = found.candidates
-    quality = _quality(candidates)
-    bred = candidates["on_front"] & (candidates["generation"] > 0)
-    table = candidates[((candidates["generation"] == 0) | bred) & candidates[quality].notna()].copy()
-    first = table["generation"] == 0
-    table["group"] = np.where(first, "first generation", "evolved")
-    table["name"] = table["name"].where(~first, table["edit"] + " " + table["key"].str[:4])
-    table = table.assign(steps=found.steps, reward=table[quality]).assign(
-        **dict.fromkeys(
-            ("reward_low", "reward_high", "change", "change_low", "change_high", "ms_per_image", "speedup",
-             "speedup_low", "speedup_high"), np.nan,
-        ),
-        macs_speedup=1 / table["macs_share"],
-    )  # fmt: skip
+    front = _front(run, found)
+    quality = _quality(found.candidates)
+    first = found.candidates[(found.candidates["generation"] == 0) & found.candidates[quality].notna()]
+    first = first.assign(group="first generation", name=first["edit"] + " " + first["key"].str[:4])
+    table, prompts = _held_out(front.assign(group="evolved"), found)
+    if prompts:
+        quality, measured_on = "reward", f"{prompts} held-out prompts"
+    else:
+        table = pd.concat([first, front[front[quality].notna()].assign(group="evolved")])
+        table = table.assign(reward=table[quality], reward_low=float("nan"), reward_high=float("nan"))
+        measured_on = "the calibration prompts, by which they were chosen: they flatter"
+    unknown = ("change", "change_low", "change_high", "ms_per_image", "speedup", "speedup_low", "speedup_high")
+    table = table.assign(
+        steps=found.steps, macs_speedup=1 / table["macs_share"], **dict.fromkeys(unknown, float("nan"))
+    )
     programs = dict(zip(table["name"], table["program"], strict=True))
     schedules = {name: compile(parse(text), found.spec, found.steps) for name, text in programs.items()}
+    bred = table[table["group"] == "evolved"]
+    columns = ("name", "group", "steps", "macs", "macs_share", "reward", "reward_low", "reward_high", "macs_speedup")
     return Report(
         title=f"Schedules evolved on {found.spec.title}",
         frames=found,
-        table=table[["name", "group", "steps", "macs", "macs_share", "reward", "reward_low", "reward_high", "change",
-                     "change_low", "change_high", "ms_per_image", "speedup", "speedup_low", "speedup_high",
-                     "macs_speedup"]],
+        table=table[[*columns, *unknown]].reset_index(drop=True),
         schedules=schedules,
         programs=_programs(run, found, schedules, programs),
-        keys=dict(zip(table.loc[~first, "name"], table.loc[~first, "key"], strict=True)),
-        measured_on="the calibration prompts, by which they were chosen: they flatter",
+        keys=dict(zip(bred["name"], bred["key"], strict=True)),
+        measured_on=measured_on,
         settings=settings,
         commands=commands,
         quality={"reward": "mean reward"}.get(quality, quality),
-    )  # fmt: skip
+    )
+
+
+def _held_out(front: pd.DataFrame, found: Frames) -> tuple[pd.DataFrame, int]:
+    """Those of the front with stored rewards on held-out prompts, with means and intervals; and how many prompts."""
+    from ecad_dsl.evolution.store import HELD_OUT
+    from ecad_dsl.quality.bootstrap import interval
+
+    kept = found.evaluations
+    kept = kept[(kept["quantity"] == "reward") & (kept["prompt_set"] == HELD_OUT)]
+    rewards = {str(key): values.to_numpy(float) for key, values in kept.groupby("key")["value"]}
+    table = front[front["key"].isin(rewards)]
+    known = [rewards[key] for key in table["key"]]
+    intervals = [interval(values) for values in known]
+    table = table.assign(
+        reward=[values.mean() for values in known],
+        reward_low=[low for low, _ in intervals],
+        reward_high=[high for _, high in intervals],
+    )
+    return table, min(map(len, known), default=0)
 
 
 def _quality(candidates: pd.DataFrame) -> str:
@@ -225,9 +248,21 @@ def _programs(
 
 
 def _evolve_command(run: Path, settings: Mapping[str, Any]) -> str:
-    names = ("population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs")
-    options = {name: settings[name] for name in names if name in settings}
-    options |= {name: settings[f"problem {name}"] for name in ("prompts", "steps") if f"problem {name}" in settings}
+    own = (
+        "population",
+        "generations",
+        "seed",
+        "objective",
+        "max_rules",
+        "min_macs",
+        "max_macs",
+        "genome",
+        "start",
+        "rotate",
+    )
+    problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}
+    options = {name: settings[name] for name in own if name in settings}
+    options |= {name: settings[f"problem {said}"] for name, said in problem.items() if f"problem {said}" in settings}
     return _command("evolve", {"run": run, **options})
 
 
