@@ -222,7 +222,18 @@ def picture(
 def _lines(told: dict[str, Any]) -> list[str]:
     listed = {**told, "options": told["options"].items(), "versions": told["versions"].items()}
     lines = []
-    for name in ("prompt", "prompt_id", "seed", "model", "revision", "dtype", "quantize", "options", "versions"):
+    for name in (
+        "prompt",
+        "prompt_id",
+        "seed",
+        "model",
+        "revision",
+        "commit",
+        "dtype",
+        "quantize",
+        "options",
+        "versions",
+    ):
         value = listed.get(name)
         if name in ("options", "versions"):
             value = ", ".join(f"{key} {inner}" for key, inner in listed[name])

@@ -17,6 +17,7 @@ from ecad_dsl.models.checkpoint import checkpoint_of
 from ecad_dsl.pipelines.load import Loading
 from ecad_dsl.pipelines.needs import needs_of_model
 from ecad_dsl.pipelines.room import free_bytes, room_of, ways
+from ecad_dsl.pipelines.source import snapshot_folder
 
 PACKAGES = ("ecad", "torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub")
 
@@ -190,20 +191,10 @@ def _cached(name: str) -> str:
     places = {"transformer": checkpoint.repos[0], **dict.fromkeys(checkpoint.parts, checkpoint.repo)}
     revisions = {checkpoint.repos[0]: checkpoint.revision}
     found = [
-        any((_snapshot(repo, revisions.get(repo, "main")) / part).glob("*.safetensors"))
+        any((snapshot_folder(repo, revisions.get(repo, "main")) / part).glob("*.safetensors"))
         for part, repo in places.items()
     ]
     return "yes" if all(found) else "partly" if any(found) else "no"
-
-
-def _snapshot(repo: str, revision: str) -> Path:
-    """The folder of a repository in the hub's cache, or where it would be."""
-    from huggingface_hub import constants
-
-    place = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-    reference = place / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
-    return place / "snapshots" / commit
 
 
 def _advice(

@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from ecad_dsl.errors import EcadError
 from ecad_dsl.files import write_beside
 from ecad_dsl.pipelines.load import Loading, call_defaults, check_step_count, load_with_embeddings
+from ecad_dsl.pipelines.source import commit_of
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule
 from ecad_dsl.workers import Workers
@@ -139,12 +140,17 @@ class Drawer:
             "prompt_id": task.prompt_id,
             "seed": task.seed,
             **self.settings,
+            "commit": self._commit,
             "options": dict(options),
             "key": self._key(task),
         }
         path = self.folder / task.name
         write_picture(path, picture, told)
         return path
+
+    @cached_property
+    def _commit(self) -> str | None:
+        return None if self.loading.source is None else commit_of(self.loading.source)
 
     def _key(self, task: Task) -> str:
         """Says that a picture is what the task asks for."""

@@ -63,6 +63,25 @@ def find_source(model: str | PathLike[str], revision: str | None = None) -> Sour
     )
 
 
+def snapshot_folder(repo: str, revision: str) -> Path:
+    """The folder of a repository in the hub's cache, or where it would be."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    reference = place / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    return place / "snapshots" / commit
+
+
+def commit_of(source: Source) -> str | None:
+    """The commit that a revision of the transformer's repository stands for in the hub's cache; None for a folder."""
+    if source.revision is None:
+        return None
+    repo = source.checkpoint.repos[0] if source.checkpoint is not None else source.place
+    folder = snapshot_folder(repo, source.revision)
+    return folder.name if folder.is_dir() else None
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """What a pipeline's folder says of its parts: [library, class] by name, and ``_class_name``.
 

@@ -23,7 +23,7 @@ from ecad_dsl.pipelines import load, room
 from ecad_dsl.pipelines.load import Loading, call_defaults
 from ecad_dsl.pipelines.needs import needs_of, needs_of_model
 from ecad_dsl.pipelines.room import check_memory
-from ecad_dsl.pipelines.source import find_source
+from ecad_dsl.pipelines.source import commit_of, find_source
 from tests.tiny_pipelines import PIPELINES, SIDE
 
 Folders = Callable[[str], Path]
@@ -58,6 +58,7 @@ def draw(pipe: Any, **options: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_folder_is_loaded_as_diffusers_loads_it(tiny_folders: Folders, name: str) -> None:
+    assert commit_of(find_source(tiny_folders(name))) is None
     own, plain = ecad.load_pipeline(tiny_folders(name)), DiffusionPipeline.from_pretrained(tiny_folders(name))
     assert type(own) is type(plain)
     assert torch.equal(draw(own), draw(plain))
@@ -76,6 +77,7 @@ def test_a_published_model_is_found_in_the_cache_of_the_hub(
     if checkpoint.repos[0] != checkpoint.repo:
         hub(checkpoint.repos[0], tiny_folders(folder), "transformer")
     pipe = ecad.load_pipeline(model)
+    assert commit_of(find_source(model)) == "0" * 40
     assert type(pipe).__name__ == checkpoint.pipeline
     assert checkpoint.scheduler in (None, type(pipe.scheduler).__name__)
     assert draw(pipe).shape == (1, 3, SIDE, SIDE)
