@@ -236,7 +236,7 @@ class Record:
                 "fidelity": quality,
                 "held_out": self._elsewhere[genome.key],
                 "rows": [f"{row:x}" for row in genome.schedule.rows],
-                "program": None if isinstance(genome, BitGenome) else format(genome.program(self.space)),
+                "program": None if isinstance(genome, BitGenome) else format(genome.program),
             }
             for macs, quality, genome in sorted(self._front.values(), key=lambda point: point[0])
         ]

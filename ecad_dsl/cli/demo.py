@@ -57,7 +57,7 @@ def demo(
         "population": population, "generations": generations, "seed": seed, "objective": "fidelity",
         "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "genome": "trees", "start": "heuristic",
         "prompts": prompts,
-        "held_out": 0, "rotate": 1, "steps": STEPS,
+        "held_out": 0, "rotate": 1, "steps": STEPS, "fewest_steps": None,
     }  # fmt: skip
     try:
         front = search(folder, settings, workers)

@@ -64,6 +64,7 @@ class Settings(TypedDict):
     held_out: int
     rotate: int
     steps: int
+    fewest_steps: int | None
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +87,7 @@ def evolve(
     objective: Annotated[
         Objective, typer.Option(help="Breed for likeness to uncached pictures, or for reward.")
     ] = "fidelity",
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Denoising steps.")] = 20,
+    steps: Annotated[str, typer.Option(help="Denoising steps; 8-20 lets programs run with fewer than 20.")] = "20",
     seed: SeedOption = 0,
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
     min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
@@ -135,7 +136,7 @@ def evolve(
         "population": population, "generations": generations, "seed": seed, "objective": objective,
         "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "genome": genome, "start": start,
         "prompts": prompts,
-        "held_out": held_out, "rotate": rotate, "steps": steps,
+        "held_out": held_out, "rotate": rotate, **_step_counts(steps),
     }  # fmt: skip
     pipeline: PipelineSettings = {
         "model": model, "metric": metric, "weights": weights, "prompt_file": prompt_file,
@@ -151,6 +152,8 @@ def evolve(
                 (settings if name in settings else pipeline)[name] = value  # type: ignore[literal-required]
     if resume is not None:
         given = {name: value for name, value in settings.items() if _is_given(context, name)}
+        if "steps" in given:
+            given["fewest_steps"] = settings["fewest_steps"]
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
     problem = _pipeline_problem(pipeline, settings, resume)
     folder = resume or writable_folder(run or Path())
@@ -162,6 +165,19 @@ def evolve(
         raise typer.Exit(130) from None
     print_front(front)
     echo(f"written: {folder / 'front'}/*.ecad")
+
+
+class _StepCounts(TypedDict):
+    steps: int
+    fewest_steps: int | None
+
+
+def _step_counts(text: str) -> _StepCounts:
+    """What ``20`` or ``8-20`` says."""
+    fewest, _, most = text.rpartition("-")
+    if not (most.isdecimal() and 2 <= int(most) <= 1000 and (not fewest or fewest.isdecimal())):
+        raise EcadError(f"--steps takes a number from 2 to 1000, or a range such as 8-20, not {text}")
+    return {"steps": int(most), "fewest_steps": int(fewest) if fewest else None}
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -206,6 +222,7 @@ def search(
         genome=settings["genome"],
         start=settings["start"],
         rotate=settings["rotate"],
+        fewest_steps=settings["fewest_steps"],
         workers=workers or cpu_count(),
         ray=ray,
     )
@@ -266,10 +283,10 @@ def _status(progress: Progress, seconds: float) -> str:
 
 def _headline(progress: Progress, objective: Objective) -> str:
     """Short enough for a line of 80 characters: the best quality, and the best at half the MACs and at a third."""
-    from ecad_dsl.schedule import cost
+    from ecad_dsl.evolution.search import share
 
-    def best(share: float) -> str:
-        found = [c.quality for c in progress.front if 1 - cost(c.schedule).saved <= share]
+    def best(most: float) -> str:
+        found = [c.quality for c in progress.front if share(c) <= most]
         return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
 
     if progress.to_judge:
@@ -282,10 +299,10 @@ def _headline(progress: Progress, objective: Objective) -> str:
 
 def print_front(front: tuple[Candidate, ...]) -> None:
     """The front as a table, cheapest first."""
-    from ecad_dsl.schedule import cost
+    from ecad_dsl.evolution.search import share
 
     lines = [
-        (f"{c.macs / 1e9:.3f}", f"{1 - cost(c.schedule).saved:.1%}", f"{c.quality:.3f}",
+        (f"{c.macs / 1e9:.3f}", f"{share(c):.1%}", f"{c.quality:.3f}",
          *([] if c.held_out is None else [f"{c.held_out.mean:.3f}", f"{c.held_out.low:.3f} to {c.held_out.high:.3f}"]),
          str(len(c.program.rules)))
         for c in front
@@ -311,6 +328,7 @@ def _stored_settings(folder: Path) -> Settings:
             )
         }  # fmt: skip
         of_problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}
+        own["fewest_steps"] = config["search"].get("fewest_steps")
         return own | {name: config["problem"][key] for name, key in of_problem.items()}  # type: ignore[return-value]
     except KeyError as missing:
         raise EcadError(

@@ -47,7 +47,8 @@ class BitGenome:
     def rules(self) -> Rules:
         return spelled(self.schedule)
 
-    def program(self, space: Space) -> Program:  # noqa: ARG002
+    @property
+    def program(self) -> Program:
         return Program(self.rules)
 
 

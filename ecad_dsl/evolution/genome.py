@@ -72,7 +72,7 @@ class Space:
 
 @lru_cache(maxsize=256)
 def _at(space: Space, steps: int) -> Space:
-    return replace(space, steps=steps, fewest_steps=None)
+    return replace(space, steps=steps)
 
 
 @lru_cache(maxsize=100_000)
@@ -101,6 +101,8 @@ class Genome:
     rules: Rules
     schedule: Schedule = field(compare=False)
     origin: Origin = field(compare=False)
+    states_steps: bool = field(default=False, compare=False)
+    """Whether its text says its number of steps: where that is for the search to choose."""
 
     @cached_property
     def key(self) -> str:
@@ -110,10 +112,9 @@ class Genome:
     def steps(self) -> int:
         return self.schedule.steps
 
-    def program(self, space: Space) -> Program:
-        """Its text; it states its number of steps where that is for the search to choose."""
-        header = (Steps(self.steps),) if space.fewest_steps is not None else ()
-        return Program((*header, *self.rules))
+    @property
+    def program(self) -> Program:
+        return Program((*((Steps(self.steps),) if self.states_steps else ()), *self.rules))
 
 
 def grow(rules: Rules, space: Space, origin: Origin) -> Genome | None:
@@ -122,7 +123,19 @@ def grow(rules: Rules, space: Space, origin: Origin) -> Genome | None:
     if None in painted:
         return None
     kept, rows = _without_idle(rules, painted, space)  # type: ignore[arg-type]
-    return Genome(kept, Schedule(space.spec, tuple(rows)), origin) if len(kept) <= space.max_rules else None
+    if len(kept) > space.max_rules:
+        return None
+    return Genome(kept, Schedule(space.spec, tuple(rows)), origin, space.fewest_steps is not None)
+
+
+def resized(rules: Rules, steps: int, space: Space) -> Rules:
+    """Rules for so many steps as rules for the steps of the space: what they select keeps its place."""
+    if steps == space.steps:
+        return rules
+    from ecad_dsl.schedule.retarget import retarget
+
+    program, _ = retarget(Program(rules), space.spec, space.spec, steps, space.steps)
+    return program.rules
 
 
 def _without_idle(rules: Rules, painted: list[Stroke], space: Space) -> tuple[Rules, list[int]]:

@@ -11,8 +11,10 @@ from ecad_dsl.language.tree import Action, Components, Every, FromTo, LastSteps,
 
 def first_population(space: Space, size: int, random: Random) -> list[Genome]:
     """``size`` different genomes: the hand-made ones first, random programs where these do not suffice."""
+    # Whatever is found has to be better than fewer steps without a cache.
+    fewer = [grow((), space.at(steps), Origin(f"{steps} steps")) for steps in reversed(space.step_counts[:-1])]
     grown = (grow(rules, space, Origin(name)) for name, rules in hand_made(space))
-    return _filled([genome for genome in grown if genome is not None], space, size, random)
+    return _filled([genome for genome in (*fewer, *grown) if genome is not None], space, size, random)
 
 
 def random_population(space: Space, size: int, random: Random) -> list[Genome]:
@@ -27,8 +29,9 @@ def _filled(begun: list[Genome], space: Space, size: int, random: Random) -> lis
     for _ in range(100 * size):
         if len(genomes) >= size:
             break
-        rules = tuple(random_rule(space, random) for _ in range(int(random.integers(1, 5))))
-        new = grow(rules, space, Origin("random rules"))
+        there = space.at(int(random.choice(space.step_counts))) if len(space.step_counts) > 1 else space
+        rules = tuple(random_rule(there, random) for _ in range(int(random.integers(1, 5))))
+        new = grow(rules, there, Origin("random rules"))
         if new is not None:
             genomes.setdefault(new.key, new)
     return list(genomes.values())[:size]

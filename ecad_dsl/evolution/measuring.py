@@ -14,7 +14,6 @@ from ecad_dsl.evolution.bits import BitGenome
 from ecad_dsl.evolution.genome import Genome
 from ecad_dsl.evolution.problem import Problem, prompted
 from ecad_dsl.evolution.store import CALIBRATION, Evaluation, Measurements, RunStore
-from ecad_dsl.language.tree import Program
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.schedule import Schedule, format
 from ecad_dsl.workers import Evaluator, Outcome
@@ -83,7 +82,7 @@ class Measuring:
         return self.store.find(genome.key) or Evaluation(
             key=genome.key,
             generation=generation,
-            program=format(Program(genome.rules)),
+            program=format(genome.program),
             edit=genome.origin.edit,
             parents=genome.origin.parents,
             objectives={"macs": self.problem.macs(genome.schedule), "rules": len(genome.rules)},

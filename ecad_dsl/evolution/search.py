@@ -77,6 +77,8 @@ class Candidate:
     """What made it of its parents, or its name in the first population."""
     held_out: Judgement | None = None
     """None until the end of the search, or if the problem has no held-out prompts."""
+    share: float | None = None
+    """Of the MACs of recomputing everything, at every step that the search was for; None: at each of its own steps."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def evolve(
     max_macs: float = 1.0,
     genome: GenomeKind = "trees",
     start: Start = "heuristic",
+    fewest_steps: int | None = None,
     rotate: int = 1,
     workers: int = 1,
     ray: str | None = None,
@@ -131,6 +134,9 @@ def evolve(
     Genomes are programs (``trees``), or one bit for each cell with the operators of the ECAD paper (``bits``); bits are
     measured whatever they cost, and those of the front are written as programs. The first population is hand-made
     (``heuristic``), filled up with random programs, or ``random``.
+
+    With ``fewest_steps``, programs may run with fewer steps than the problem's, down to so many: as the search finds
+    best. The hand-made first population has every number of steps without a cache. Not for ``bits``.
 
     With ``rotate`` more than one, the calibration prompts are cut into so many parts, and each generation measures on
     the next of them: its children, and once more their parents, so that all rivals are compared on the same prompts and
@@ -155,7 +161,8 @@ def evolve(
     for quantity in dict.fromkeys((objective, "reward")):
         if not hasattr(problem, quantity):
             raise EcadError(f"the problem has no method {quantity}(schedule), which a search for {objective} asks for")
-    space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs)
+    _check_steps(fewest_steps, problem.steps, population, genome)
+    space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs, fewest_steps)
     settings = {
         **{f"problem {name}": value for name, value in problem.settings.items()},
         "population": population,
@@ -167,6 +174,7 @@ def evolve(
         "max_macs": max_macs,
         "genome": genome,
         "start": start,
+        **({} if fewest_steps is None else {"fewest_steps": fewest_steps}),
         "rotate": rotate,
         # Going on means going through the same search again, which another version may do differently.
         **{f"version of {name}": version for name, version in versions().items()},
@@ -177,6 +185,18 @@ def evolve(
     with RunStore(Path(run)) as store, _evaluator(ProblemOnPrompts(problem), workers, ray) as evaluator:
         _keep_what_it_takes(problem, store, settings)
         yield from _Search(space, Measuring(problem, store, evaluator), settings, judges).run()
+
+
+def _check_steps(fewest: int | None, steps: int, population: int, genome: GenomeKind) -> None:
+    if fewest is None:
+        return
+    if genome == "bits":
+        raise EcadError("the number of steps varies for programs alone; leave out genome bits, or fewest_steps")
+    if not 2 <= fewest < steps:
+        raise EcadError(f"fewest_steps must lie between 2 and {steps - 1}, not {fewest}")
+    if population <= steps - fewest:
+        count = steps - fewest + 1
+        raise EcadError(f"the first population holds each of {count} numbers of steps; make it {count} or more")
 
 
 def _judges(problem: Problem, rotate: int) -> list[Part | None]:
@@ -324,6 +344,7 @@ class _Search:
             macs=evaluation.macs,
             generation=evaluation.generation,
             edit=evaluation.edit,
+            share=self.space.share(genome.schedule),
         )
 
     def _progress(self, last: Evaluation, **stage: int) -> Progress:
@@ -409,7 +430,7 @@ def published(candidate: Candidate) -> Program:
     header = (
         Model(candidate.schedule.spec.name),
         Steps(candidate.schedule.steps),
-        Meta("title", f"{origin}: {_share(candidate):.1%} of the MACs"),
+        Meta("title", f"{origin}: {share(candidate):.1%} of the MACs"),
         Meta("macs", candidate.macs),
         *([] if candidate.reward is None else [Meta("calibration_reward", round(candidate.reward, 4))]),
         *([] if candidate.held_out is None else _held_out_lines(candidate.held_out)),
@@ -429,7 +450,7 @@ _OWN_NAME = re.compile(r"macs-[0-9]{2,3}\.[0-9]-[0-9a-f]{4}\.ecad")
 
 def file_name(candidate: Candidate) -> str:
     """``macs-NN.N-KEY.ecad``: percent of the MACs of recomputing everything, and the start of the schedule's key."""
-    return f"macs-{100 * _share(candidate):04.1f}-{candidate.schedule.key[:4]}.ecad"
+    return f"macs-{100 * share(candidate):04.1f}-{candidate.schedule.key[:4]}.ecad"
 
 
 def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:
@@ -443,5 +464,6 @@ def write_front(folder: Path, front: tuple[Candidate, ...]) -> None:
             old.unlink()
 
 
-def _share(candidate: Candidate) -> float:
-    return 1 - cost(candidate.schedule).saved
+def share(candidate: Candidate) -> float:
+    """Its MACs as a share of recomputing everything."""
+    return 1 - cost(candidate.schedule).saved if candidate.share is None else candidate.share

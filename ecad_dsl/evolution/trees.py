@@ -16,7 +16,7 @@ from pymoo.core.problem import Problem as PymooProblem
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from ecad_dsl.evolution.crossover import CROSSOVERS
-from ecad_dsl.evolution.genome import Genome, Origin, Space, grow
+from ecad_dsl.evolution.genome import Genome, Origin, Space, grow, resized
 from ecad_dsl.evolution.mutation import MUTATIONS, Split
 from ecad_dsl.evolution.parts import Random
 from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, expected_gains
@@ -25,6 +25,8 @@ LITTER = 10
 """Children bred for each that is measured, where a screen chooses."""
 ROUNDS = 1
 """So often the most promising of these have children of their own before any is measured."""
+RESIZED = 0.2
+"""This share of the children is given another number of steps, where that may vary."""
 UNSCREENED = 0.1
 """This share of the children is measured whatever the screen says, so that it learns what it does not know."""
 
@@ -119,7 +121,9 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
 
     def __init__(self, space: Space, known: Known, worst: Sequence[float] | None, screened: bool, rounds: int) -> None:
         super().__init__()
-        self.space, self.known, self.screened, self.rounds = space, known, screened, rounds
+        self.space, self.known, self.rounds = space, known, rounds
+        # What is known of schedules of some steps tells little of those of others.
+        self.screened = screened and len(space.step_counts) == 1
         self.worst: Sequence[float] = worst or ()
         self.credits = [
             Credit({type(crossover).__name__: 1.0 for crossover in CROSSOVERS}),
@@ -173,6 +177,8 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         )
         front = np.array([member.objectives for member in self.front])
         litter = self._litter(parents, LITTER * wanted, rates, random)
+        if len(litter) <= wanted:
+            return litter
         means, deviations = screen([child.schedule for child in litter])
         for _ in range(self.rounds):
             gains = expected_gains(means, deviations, front, self.worst)
@@ -217,12 +223,12 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         return children
 
     def _child(self, one: Genome, other: Genome, rates: Sequence[Array], random: Random) -> Genome | None:
-        space, rules = self.space, one.rules
+        space, rules = self.space.at(one.steps), one.rules
         edits: list[str] = []
         parents = self._measured_ancestors(one)
         if random.random() < 0.4 and one.key != other.key:
             crossover = CROSSOVERS[int(random.choice(len(CROSSOVERS), p=rates[0]))]
-            rules = crossover(rules, other.rules, space, random)
+            rules = crossover(rules, resized(other.rules, other.steps, space), space, random)
             edits.append(type(crossover).__name__)
             parents += tuple(key for key in self._measured_ancestors(other) if key not in parents)
         # A crossover alone is a child now and then; otherwise one edit, sometimes a few.
@@ -235,10 +241,14 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
                 edits.append(type(mutation).__name__)
             # Splitting a rule changes nothing yet: it lets the next edit reach one half.
             count -= not isinstance(mutation, Split)
+        if len(self.space.step_counts) > 1 and random.random() < RESIZED:
+            there = self.space.at(int(random.choice(self.space.step_counts)))
+            rules, space = resized(rules, one.steps, there), there
+            edits.append(f"{there.steps} steps")
         if one.key not in self.measured:
             edits.insert(0, one.origin.edit)
         child = grow(rules, space, Origin(", ".join(edits), parents)) if edits else None
-        return child if child is not None and space.holds(child.schedule) else None
+        return child if child is not None and self.space.holds(child.schedule) else None
 
     def _measured_ancestors(self, genome: Genome) -> tuple[str, ...]:
         """Itself, or what it was bred from where it is a child that nobody has measured."""

@@ -112,7 +112,7 @@ def test_a_child_of_exchanged_blocks_has_in_each_block_the_cells_of_one_parent(s
 def test_bits_spelled_as_rules_are_the_same_cells(seed: int) -> None:
     for space in SPACES:
         genomes = BitSearch(space, random_bits(space, 4, np.random.default_rng(seed)), seed).ask()
-        assert compile(genomes[0].program(space), space.spec, space.steps).rows == genomes[0].schedule.rows
+        assert compile(genomes[0].program, space.spec, space.steps).rows == genomes[0].schedule.rows
 
 
 def test_exchanged_components_do_what_their_parent_did() -> None:

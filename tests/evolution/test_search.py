@@ -262,3 +262,59 @@ def test_a_process_killed_at_random_instants_loses_at_most_the_evaluation_in_fli
     *_, resumed = evolve(problem, run, **SETTINGS)
     assert figures(resumed.front) == figures(whole.front)
     assert problem.measured <= whole.evaluated - announced
+
+
+class OfAnyLength(Synthetic):
+    """Fewer steps harm, too."""
+
+    def reward(self, schedule: Schedule) -> float:
+        return super().reward(schedule) - 0.03 * (20 - schedule.steps) ** 1.2
+
+
+def test_the_number_of_steps_may_be_left_to_the_search_and_fewer_steps_never_dominate_what_it_finds(
+    tmp_path: Path,
+) -> None:
+    settings = {"population": 14, "generations": 6, "seed": 3, "fewest_steps": 12}
+    problem = OfAnyLength()
+    *_, last = evolve(problem, tmp_path / "whole", **settings)
+    uncached = [compile(parse(""), problem.spec, steps) for steps in range(12, 21)]
+    for schedule in uncached:
+        quality, macs = OfAnyLength().reward(schedule), problem.macs(schedule)
+        assert any(c.quality >= quality and c.macs <= macs for c in last.front)
+    lengths = {candidate.schedule.steps for candidate in last.front}
+    assert len(lengths) > 1
+    assert any(c.schedule.steps < 20 and c.generation > 0 for c in last.front)
+    for file in (tmp_path / "whole" / "front").glob("*.ecad"):
+        assert compile(load(file)).key in {candidate.schedule.key for candidate in last.front}
+    with RunStore(tmp_path / "whole", create=False) as store:
+        for evaluation in store.evaluations():
+            assert compile(parse(evaluation.program), problem.spec).key == evaluation.key
+    begun = evolve(OfAnyLength(), tmp_path / "stopped", **settings)
+    for _ in range(40):
+        next(begun)
+    begun.close()
+    *_, resumed = evolve(OfAnyLength(), tmp_path / "stopped", **settings)
+    assert figures(resumed.front) == figures(last.front)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fewest_steps": 1}, "between 2 and 19"),
+        ({"fewest_steps": 20}, "between 2 and 19"),
+        ({"fewest_steps": 8}, "13 or more"),
+        ({"fewest_steps": 18, "genome": "bits"}, "for programs alone"),
+    ],
+)
+def test_numbers_of_steps_that_make_no_sense_are_refused(tmp_path: Path, settings, message: str) -> None:
+    with pytest.raises(EcadError, match=message):
+        next(evolve(Synthetic(), tmp_path, population=8, **settings))
+
+
+def test_a_search_that_runs_out_of_schedules_ends_early(tmp_path: Path) -> None:
+    class Short(Synthetic):
+        steps = 2
+
+    *_, last = evolve(Short(), tmp_path, population=6, generations=400, max_rules=1)
+    assert last.generation < 400
+    assert last.front

@@ -1,0 +1,71 @@
+"""The screen: what it expects, held against what chance gives."""
+
+import numpy as np
+import pytest
+
+from ecad_dsl.evolution.bits import BitSearch, random_bits
+from ecad_dsl.evolution.genome import Space
+from ecad_dsl.evolution.initial import random_population
+from ecad_dsl.evolution.screen import Guess, Screen, ages, expected_gains, features
+from ecad_dsl.models import load_spec
+from ecad_dsl.schedule import compile, parse
+
+SPACE = Space(load_spec("reference"), 12)
+
+
+def test_ages_count_the_steps_since_a_cell_was_recomputed() -> None:
+    schedule = compile(parse("cache self every 4 steps\ncache ffn from step 6"), SPACE.spec, 12)
+    (aged,) = ages([schedule])
+    assert aged[:, 0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]
+    assert not aged[:, 1].any()
+    assert aged[:, 2].tolist() == [0] * 7 + [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("model", ["reference", "flux.1-dev"])
+def test_what_depends_on_ages_is_guessed_better_than_by_the_mean(model: str) -> None:
+    space = Space(load_spec(model), 8)
+    schedules = [genome.schedule for genome in random_population(space, 120, np.random.default_rng(0))]
+    weights = np.random.default_rng(1).random(space.spec.cells)
+    truth = (ages(schedules) * weights).sum((1, 2)) ** 0.5
+    guess = Guess()
+    guess.learn(features(schedules[:90]), truth[:90])
+    means, deviations = guess(features(schedules[90:]))
+    assert np.abs(means - truth[90:]).mean() < 0.8 * np.abs(truth[:90].mean() - truth[90:]).mean()
+    assert (deviations > 0).all()
+    again, _ = guess(features(schedules[:90]))
+    assert np.abs(again - truth[:90]).mean() < 0.3 * truth.std()
+
+
+def test_expected_gains_are_the_mean_gains_of_draws() -> None:
+    random = np.random.default_rng(0)
+    front = np.array([[-30.0, 0.9], [-25.0, 0.5], [-15.0, 0.2], [-40.0, 1.0]])
+    means, costs, deviation = np.array([-20.0, -28.0, -12.0]), np.array([0.3, 0.6, 0.1]), 3.0
+
+    def volume(points: np.ndarray) -> float:
+        grid = np.linspace(0, 1, 2001)[:-1] + 1 / 4000
+        best = [min([q for q, m in points if m <= at] + [-10.0]) for at in grid]
+        return float(np.mean([-10.0 - value for value in best]))
+
+    expected = expected_gains(np.stack([means, costs], 1), np.array([[deviation, 0.0]] * 3), front, (-10.0, 1.0))
+    for index in range(3):
+        draws = np.maximum(-40.0, random.normal(means[index], deviation, 60))
+        gains = [volume(np.concatenate([front, [[draw, costs[index]]]])) - volume(front) for draw in draws]
+        assert expected[index] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / len(gains) ** 0.5 + 0.01)
+
+
+def test_with_more_objectives_a_gain_is_expected_of_what_the_front_does_not_dominate() -> None:
+    front = np.array([[0.2, 0.5, 0.5], [0.5, 0.2, 0.2]])
+    means = np.array([[0.6, 0.6, 0.6], [0.1, 0.6, 0.6]])
+    gains = expected_gains(means, np.zeros_like(means), front, (1.0, 1.0, 1.0))
+    assert gains[0] == pytest.approx(0)
+    assert gains[1] > 0
+
+
+def test_what_failed_teaches_nothing() -> None:
+    genomes = BitSearch(SPACE, random_bits(SPACE, 6, np.random.default_rng(0)), 0).ask()
+    schedules = [genome.schedule for genome in genomes]
+    screen = Screen(lambda schedule: (None, SPACE.share(schedule)), (0.0, 1.0))
+    screen.learn(schedules, [np.array([1e30, 0.5])] * 6)
+    means, deviations = screen(schedules)
+    assert (means[:, 0] == 0).all()
+    assert not deviations.any()
