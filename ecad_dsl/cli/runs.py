@@ -80,8 +80,11 @@ def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bo
     from ecad_dsl.evolution.store import HELD_OUT
 
     settings, changes = store.settings(), store.changes()
-    front = history.front(history.most_measured(store, quality), quality)
     unseen = store.measurements("reward", HELD_OUT)
+    candidates = history.most_measured(store, quality)
+    if unseen and settings.get("rotate", 1) > 1:  # others were given up by what one part of the prompts said
+        candidates = [candidate for candidate in candidates if candidate.key in unseen]
+    front = history.front(candidates, quality)
     cost = {
         "evaluations": len(evaluations),
         "failed": sum(e.error is not None for e in evaluations),
