@@ -36,13 +36,21 @@ class Slot:
         """What stands in for an output that nobody reads."""
 
 
-class Keep(nn.Module):
-    """The component itself, whose output is put into the slot."""
+class InPlace(nn.Module):
+    """What stands in a component's place. It is called instead, but whatever else is asked of it the component has."""
 
     def __init__(self, module: nn.Module, slot: Slot) -> None:
         super().__init__()
         self.module = module
         self.slot = slot
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__["_modules"]
+        return own[name] if name in own else getattr(own["module"], name)
+
+
+class Keep(InPlace):
+    """The component itself, whose output is put into the slot."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.slot.output is not None:
@@ -60,12 +68,8 @@ class KeepUnread(Keep):
         return self.slot.sample
 
 
-class Reuse(nn.Module):
+class Reuse(InPlace):
     """The output that lies in the slot."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self.slot = slot
 
     def forward(self, *_: Any, **__: Any) -> Any:
         return self.slot.output
@@ -78,12 +82,8 @@ class SkipNorm(nn.Module):
         return first_token(args, kwargs)
 
 
-class Skip(nn.Module):
+class Skip(InPlace):
     """Nothing that anybody reads."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self.slot = slot
 
     def forward(self, *_: Any, **__: Any) -> Any:
         return self.slot.sample
@@ -149,14 +149,14 @@ class _Part:
             self.modules: dict[int, nn.Module] = {RUN: cell.module, SKIP: SkipNorm()}
             return
         # What runs is kept in any case, and let go when the block is done: half the kinds, far fewer patterns of them.
-        keep, reuse = Keep(cell.module, self.slot), Reuse(self.slot)
+        keep, reuse = Keep(cell.module, self.slot), Reuse(cell.module, self.slot)
         self.modules = {
             RUN: keep,
             RUN_STORE: keep,
             READ: reuse,
             READ_FREE: reuse,
             STORE: KeepUnread(cell.module, self.slot),
-            SKIP: Skip(self.slot),
+            SKIP: Skip(cell.module, self.slot),
         }
 
     def enter(self) -> None:

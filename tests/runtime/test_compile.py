@@ -10,6 +10,7 @@ import torch
 from ecad_dsl import EcadError
 from ecad_dsl.runtime import apply, inspect
 from tests.runtime import oracle
+from tests.runtime.architectures import ARCHITECTURES
 from tests.runtime.tiny import flux_transformer, pixart_transformer
 
 STEPS = 8
@@ -224,3 +225,26 @@ def test_a_component_wrapped_midway_does_not_outlive_the_schedule() -> None:
         block = transformer.transformer_blocks[1]
         block.attn1 = torch.compile(block.attn1)
     assert torch.equal(oracle.denoise_pixart(transformer, STEPS), plain)
+
+
+def test_a_block_may_ask_a_component_for_its_parts_beside_calling_it() -> None:
+    """Lumina's passes the output of its cross-attention through that attention's own last layer."""
+    torch._dynamo.reset()
+    architecture = next(a for a in ARCHITECTURES if a.transformer == "LuminaNextDiT2DModel")
+    transformer, compiler = architecture.build(), Compiler()
+    schedule = oracle.reuse_schedule(inspect(transformer), 2)
+
+    def predictions(next_step: Any) -> list[torch.Tensor]:
+        found = []
+        with torch.no_grad():
+            for step in range(2):
+                found.append(transformer(**architecture.arguments(step))[0])
+                next_step()
+        return found
+
+    with oracle.brute_force(transformer, schedule):
+        expected = predictions(lambda: None)
+    compiler.compile(transformer, ("layers",))
+    with apply(transformer, schedule) as run:
+        assert all(map(torch.equal, predictions(run.next_step), expected))
+    assert compiler.graphs
