@@ -140,14 +140,22 @@ def expected_gains(means: Array, deviations: Array, front: Array, worst: Sequenc
     gain of a candidate that is half a deviation better than guessed.
     """
     if means.shape[1] == 2 and not deviations[:, 1].any():
-        return _exact_gains(means[:, 0], deviations[:, 0], means[:, 1], front, (worst[0], worst[1]))
+        return _rounded(_exact_gains(means[:, 0], deviations[:, 0], means[:, 1], front, (worst[0], worst[1])))
     best = np.minimum(means.min(0), front.min(0))
     span = np.where(np.array(worst) > best, np.array(worst) - best, 1.0)
     volume = HV(ref_point=np.ones(len(span)))
     hoped = (means - deviations / 2 - best) / span
     points = (front - best) / span
     before = volume(points)
-    return np.array([volume(np.concatenate([points, hoped[[index]]])) - before for index in range(len(hoped))])
+    gains = [volume(np.concatenate([points, hoped[[index]]])) - before for index in range(len(hoped))]
+    return _rounded(np.array(gains))
+
+
+def _rounded(gains: Array) -> Array:
+    """So that no last digit, in which two machines may differ, decides between candidates that are as good as equal."""
+    largest = float(gains.max(initial=0.0)) or 1.0
+    rounded: Array = np.round(gains / largest, 8) * largest
+    return rounded
 
 
 def _exact_gains(means: Array, deviations: Array, costs: Array, front: Array, worst: tuple[float, float]) -> Array:
