@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.runtime.executor import Executor
+from ecad_dsl.runtime.executor import Executor, Shape
 from ecad_dsl.schedule.schedule import Schedule
 
 
@@ -220,10 +220,15 @@ class TimestepClock(Clock):
         return float(timestep.max()) if isinstance(timestep, torch.Tensor) else float(timestep)
 
 
-def _input_shape(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Size | None:
-    """Shape of the latents, the first argument of every diffusers transformer; None if they are not one tensor."""
-    latents = args[0] if args else kwargs.get("hidden_states")
-    return latents.shape if isinstance(latents, torch.Tensor) else None
+def _input_shape(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Shape:
+    """Of the latents, the first argument of every diffusers transformer."""
+    return _shape(args[0] if args else kwargs.get("hidden_states", kwargs.get("x")))  # x: Z-Image's
+
+
+def _shape(latents: Any) -> Shape:
+    if isinstance(latents, list | tuple):
+        return tuple(map(_shape, latents))
+    return tuple(latents.shape) if isinstance(latents, torch.Tensor) else None
 
 
 class _Follower:

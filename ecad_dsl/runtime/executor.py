@@ -25,6 +25,9 @@ from ecad_dsl.runtime.variants import CALLED_TWICE, CompiledBlock
 from ecad_dsl.schedule.plan import READ, READ_FREE, RUN, SKIP, STORE, Plan, plan
 from ecad_dsl.schedule.schedule import Schedule
 
+Shape = tuple[Any, ...] | None
+"""Of a transformer's input: of a tensor; of each tensor in a list, as Z-Image takes them; None of anything else."""
+
 
 class Executor:
     """The routes of one transformer, and where in the generation it is.
@@ -47,7 +50,7 @@ class Executor:
         """The transformer call within the step (sequential guidance makes several), -1 before the first."""
         self.forwards = 0
         """Transformer calls so far. Tells a second call of a component from one in the next forward pass."""
-        self.shape: torch.Size | None = None
+        self.shape: Shape = None
         """Shape of the input of this transformer call."""
         self._compiled: dict[nn.Module, CompiledBlock] = {}
         _check_blocks(transformer, spec)
@@ -111,7 +114,7 @@ class Executor:
         self.step += 1
         self.call = -1
 
-    def begin_forward(self, shape: torch.Size | None) -> None:
+    def begin_forward(self, shape: Shape) -> None:
         """Another call of the transformer within the step, with an input of this shape.
 
         Raises:
@@ -150,9 +153,9 @@ class Cell:
         """Whether another component alone reads the output, so that now and then nobody does."""
         self.sample: Any = None
         """What stands in for the output then, made for the transformer's input of the shape ``sampled``."""
-        self.sampled: torch.Size | None = None
+        self.sampled: Shape = None
         self.ops = bytes([RUN])
-        self.outputs: dict[int, tuple[torch.Size | None, Any]] = {}
+        self.outputs: dict[int, tuple[Shape, Any]] = {}
         """Kept outputs by transformer call within the step, each with the shape of the transformer's input."""
 
     def ops_of(self, planned: Plan) -> bytes:
@@ -229,7 +232,7 @@ class Cell:
         """What a call gives where nobody reads it."""
         return Unread(self.sample) if isinstance(self.sample, torch.Tensor) else self.sample
 
-    def _unreadable(self, kept: tuple[torch.Size | None, Any] | None) -> EcadError:
+    def _unreadable(self, kept: tuple[Shape, Any] | None) -> EcadError:
         executor = self.executor
         here = f"step {executor.step} reuses {self}"
         if kept is None:
@@ -237,9 +240,8 @@ class Cell:
                 f"{here} in call {executor.call + 1} of the transformer, but the step that computed it made fewer"
                 " calls, so nothing is kept; make as many transformer calls (guidance) in every step"
             )
-        before, now = (None if shape is None else tuple(shape) for shape in (kept[0], executor.shape))
         return EcadError(
-            f"{here}, but it was computed for an input of shape {before} and the input now is {now};"
+            f"{here}, but it was computed for an input of shape {kept[0]} and the input now is {executor.shape};"
             " recompute all components at the step where the batch or the resolution changes"
         )
 

@@ -78,6 +78,20 @@ def test_reuse_is_brute_force_and_a_reused_module_is_not_called(architecture: Ar
     assert not equal(denoise(architecture, transformer, lambda: None), cached)
 
 
+def test_another_batch_midway_is_refused_where_the_latents_are_a_list() -> None:
+    """Z-Image's pipeline drops the guidance pair midway (``cfg_truncation``); one picture would pass for the other."""
+    architecture = next(a for a in ARCHITECTURES if a.transformer == "ZImageTransformer2DModel")
+    transformer = built(architecture.transformer)
+    one = architecture.arguments(0)
+    two = one | {name: one[name] * 2 for name in ("x", "cap_feats")} | {"t": one["t"].repeat(2)}
+    schedule = oracle.reuse_schedule(inspect(transformer), STEPS)
+    with torch.no_grad(), apply(transformer, schedule) as run:
+        transformer(**one)
+        run.next_step()
+        with pytest.raises(ecad.EcadError, match=r"shape \(\(4, 1, 8, 8\),\) and the input now is \(\(4, 1, 8, 8\), "):
+            transformer(**two)
+
+
 @every_architecture
 def test_every_component_matters_by_itself(architecture: Architecture) -> None:
     """Reusing one component alone changes the prediction, but for one whose only reader is reused with it."""
