@@ -54,6 +54,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "errorbar.capsize": 0.0,
+    "text.parse_math": False,  # names and captions are anybody's: a dollar sign is one
 }
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -147,6 +148,7 @@ def _mixed(share: float) -> str:
     return str(to_hex(tuple(one + share * (other - one))))
 
 
+@rc_context({"text.parse_math": False})
 def _cell_panels(cells: pd.DataFrame, legend: Mapping[str, str], heading: str) -> list[Axes]:
     """A panel for each component. The column ``value`` counts the colours of the legend from 0."""
     steps = cells["step"].max() + 1

@@ -125,7 +125,8 @@ def compare(
         write_text(csv, found["table"].to_csv(index=False))
     if tables is not None:
         for name, table in {**found, "rewards": rewards(measured, bed.prompts)}.items():
-            write_text(tables / f"{name}.csv", table.to_csv(index=name == "wins"))
+            if len(table.columns):  # of one run, there is nothing over several
+                write_text(tables / f"{name}.csv", table.to_csv(index=name == "wins"))
     if plot is not None:
         from ecad_dsl.analysis import figures
 
@@ -255,11 +256,13 @@ def print_comparison(result: pd.DataFrame, title: str) -> None:
 
 def _print_claims(found: Mapping[str, pd.DataFrame]) -> None:
     """What is gained, over whom; then the strongest rivals once more, in sentences."""
+    from rich.markup import escape
+
     from ecad_dsl.analysis.claims import claim
 
     for ours, lines in found["claims"].groupby("ours", sort=False):
         print_table(
-            f"What {ours} gains at equal cost, and saves at equal reward (95 % intervals)",
+            f"What {escape(str(ours))} gains at equal cost, and saves at equal reward (95 % intervals)",
             ("over", "MACs", "reward", "interval", "wins", "saves", "interval"),
             [_claim_cells(line) for _, line in lines.sort_values("macs").iterrows()],
         )
@@ -268,7 +271,7 @@ def _print_claims(found: Mapping[str, pd.DataFrame]) -> None:
             "Over all runs",
             ("over", "MACs", "runs", "mean gain", "worst", "best", "ahead", "surely"),
             [
-                (line["rival"], f"{line['macs_share']:.1%}", f"{line['runs']}", f"{line['gain']:+.3f}",
+                (escape(line["rival"]), f"{line['macs_share']:.1%}", f"{line['runs']}", f"{line['gain']:+.3f}",
                  f"{line['worst']:+.3f}", f"{line['best']:+.3f}", f"{line['ahead']}", f"{line['surely']}")
                 for _, line in found["runs"].iterrows()
             ],
@@ -279,7 +282,7 @@ def _print_claims(found: Mapping[str, pd.DataFrame]) -> None:
         f"Hypervolume: reward above {worst:.3f} times share of the MACs saved",
         ("family", "schedules", "hypervolume", "95 % interval"),
         [
-            (line["family"], f"{line['schedules']}", f"{line['hypervolume']:.3f}",
+            (escape(line["family"]), f"{line['schedules']}", f"{line['hypervolume']:.3f}",
              f"{line['low']:.3f} to {line['high']:.3f}")
             for _, line in hypervolumes.iterrows()
         ],
@@ -299,10 +302,12 @@ def _strongest(found: Mapping[str, pd.DataFrame]) -> set[str]:
 
 
 def _claim_cells(line: pd.Series[Any]) -> tuple[str, ...]:
+    from rich.markup import escape
+
     missing = isnan(line["gain"])
     low, high = _saving(line["saved_low"]), _saving(line["saved_high"])
     return (
-        line["rival"],
+        escape(line["rival"]),
         f"{line['macs_share']:.1%}",
         "" if missing else f"{line['gain']:+.3f}",
         "dearer" if missing else f"{line['gain_low']:+.2f} to {line['gain_high']:+.2f}",

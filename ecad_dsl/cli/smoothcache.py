@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,6 +61,8 @@ def smoothcache(
 
     if (threshold is None) == (macs is None):
         raise EcadError("say how much is reused: --threshold 0.1, or --macs 0.35 for a share of the MACs")
+    if not isfinite(threshold if threshold is not None else macs or 0):
+        raise EcadError("--threshold and --macs are numbers, not nan or inf")
     for path in (output, table):
         if path is not None:
             check_writable(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,7 +117,9 @@ def _numbers(option: str, text: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise EcadError(f"{option} takes numbers with commas between them, not {text!r}") from None
+        numbers = [nan]
+    if not all(map(isfinite, numbers)):
+        raise EcadError(f"{option} takes numbers with commas between them, not {text!r}")
     return list(dict.fromkeys(numbers))
 
 
@@ -159,13 +162,15 @@ def _measure(
 
 def _print(table: pd.DataFrame) -> None:
     """A line for each schedule and family of baselines; nothing is said of families that are dearer at the least."""
+    from rich.markup import escape
+
     for setting, lines in table[table["gain"].notna()].groupby("setting", sort=False):
         first = lines.iloc[0]
         print_table(
             f"{setting}: no cache has {first['no_cache']:+.3f} on {first['prompts']} held-out prompts",
             ("schedule", "MACs", "reward", "kept", "over, at its cost", "gain", "95 % interval"),
             [
-                (line["schedule"], f"{line['macs_share']:.1%}", f"{line['reward']:+.3f}", f"{line['kept']:.0%}",
+                (escape(line["schedule"]), f"{line['macs_share']:.1%}", f"{line['reward']:+.3f}", f"{line['kept']:.0%}",
                  line["over"], f"{line['gain']:+.3f}", f"{line['gain_low']:+.2f} to {line['gain_high']:+.2f}")
                 for _, line in lines.iterrows()
             ],

@@ -187,3 +187,18 @@ def test_groups_differ_in_markers_and_in_brightness_or_hue() -> None:
 _PROTANOPIA = np.array(
     [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
 )
+
+
+def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+    name = r"$\nope{$"
+    table = compared().replace({"name": {"fora-2": name}})
+    cells = frames.cells(compile(parse("cache all every 3 steps"), SPEC, 6))
+    pictures = pd.DataFrame({"schedule": [name], "caption": ["$5 or $6"], "picture": [np.zeros((3, 4, 4))]})
+    drawn = [
+        figures.pareto(table, name),
+        figures.latency(table, name),
+        figures.heat_map(cells, name)[0],
+        figures.picture_grid(pictures)[0],
+    ]
+    for number, axes in enumerate(drawn):
+        figures.save(axes, tmp_path / f"{number}.svg")

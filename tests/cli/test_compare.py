@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from ecad_dsl.cli.console import console
 from ecad_dsl.evolution.search import evolve
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.schedule import cost
@@ -55,6 +57,21 @@ def test_more_baselines_are_rivals(ecad, write) -> None:
     assert rivals["smooth"] == "SmoothCache"
     assert "mine" not in rivals
     assert not found["runs"]
+
+
+def test_names_may_look_like_markup_or_formulas(ecad, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console.cache_clear()
+    monkeypatch.setenv("COLUMNS", "200")
+    mine = write("cache all every 3 steps\n", "[b]mine.ecad")
+    rival = write('meta family "[/]"\ncache ffn every 3 steps\n', "[red]$\\nope{$.ecad")
+    tables = tmp_path / "tables"
+    options = ("--plot", tmp_path / "p.svg", "--tables", tables)
+    code, out, err = ecad("compare", mine, "--baseline", rival, "-s", 4, *SMALL, *options)
+    console.cache_clear()
+    assert code == 0, err
+    assert "\n[/] " in out
+    assert "[red]$\\nope{$ " in out
+    assert all(len(pd.read_csv(table)) for table in tables.glob("*.csv"))
 
 
 def test_a_run_without_a_front_says_how_to_go_on(ecad, tmp_path: Path) -> None:

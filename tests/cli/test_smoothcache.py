@@ -31,6 +31,12 @@ def test_how_much_is_reused_is_said_one_way(ecad) -> None:
         assert (code, "--threshold 0.1, or --macs" in err) == (2, True)
 
 
+def test_a_threshold_is_a_number(ecad) -> None:
+    for option in ("--threshold", "--macs"):
+        code, _, err = ecad("smoothcache", option, "nan")
+        assert (code, "are numbers, not nan" in err) == (2, True)
+
+
 def test_any_pipeline_is_measured_on_prompts_that_are_given(ecad, tiny_folders: Callable[[str], Path]) -> None:
     folder = tiny_folders("flux")
     target = ("--macs", 0.9, "--steps", 3, "--reach", 1, "--model", folder)

@@ -35,6 +35,8 @@ def test_every_setting_has_its_own_baselines(ecad, write, tmp_path: Path, monkey
     ("options", "expected"),
     [
         (("--steps", "few"), "numbers with commas"),
+        (("--guidance", "nan"), "numbers with commas"),
+        (("--steps", "inf"), "numbers with commas"),
         (("--steps", "1"), "whole numbers from 2 up"),
         (("--sizes", "100"), "multiples of 16"),
         (("--steps", "5000"), "too many"),
