@@ -112,6 +112,14 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def width(self) -> int | None:
+        """Numbers in the embedding of a token; None where no prompt is stored yet."""
+        for key, shard in self._places.items():
+            with safe_open(shard, "pt") as file:
+                return int(file.get_slice(f"{key}.prompt_embeds").get_shape()[-1])
+        return None
+
     def __contains__(self, prompt: str) -> bool:
         return self.encoding.key(prompt) in self._places
 
@@ -314,6 +322,13 @@ def use_embeddings(pipe: Any, embeddings: Embeddings) -> None:
         raise EcadError(
             f"the embeddings in {embeddings.folder} are of a {encoding.pipeline}, and this is a {type(pipe).__name__};"
             " make others: `ecad embed`"
+        )
+    config = pipe.transformer.config
+    taken = config.get("caption_channels", config.get("joint_attention_dim"))
+    if embeddings.width not in (None, taken):
+        raise EcadError(
+            f"the embeddings in {embeddings.folder}, of {encoding.model}, are {embeddings.width} wide, and this"
+            f" pipeline's transformer takes {taken}; make others: `ecad embed`"
         )
     encoders = {part: module for part, module in pipe.components.items() if is_text_part(part)}
     if all(module is not None for module in encoders.values()) and fingerprint(encoders) != encoding.encoders:

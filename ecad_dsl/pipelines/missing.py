@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.pipelines.needs import in_gib, needs_of
-from ecad_dsl.pipelines.source import Source
+from ecad_dsl.pipelines.source import Source, snapshot_folder
 
 
 @contextmanager
@@ -37,8 +38,11 @@ def explained(source: Source) -> Iterator[None]:
     except ImportError as error:
         raise EcadError(f"{name}: {_first_line(error)}") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the hub's own errors are OSErrors
+        if (damaged := _damaged_file(source, repos)) is not None:
+            raise EcadError(f"{name}: {damaged} is damaged or cut short; delete it and download it again") from error
         if source.is_folder:
-            raise EcadError(f"{name}: {_first_line(error)}") from error
+            hint = "; is the folder complete?" if isinstance(error, OSError) else ""
+            raise EcadError(f"{name}: {_first_line(error)}{hint}") from error
         needs = needs_of(source)
         size = "" if needs is None else f" (about {in_gib(sum(needs.bytes(torch.bfloat16).values()))} in 16 bits)"
         gated = f"; {_gated(repos[0])}" if source.checkpoint is not None and source.checkpoint.gated else ""
@@ -62,6 +66,21 @@ def check_complete(source: Source, pipe: Any) -> None:
                     f"cannot load the pipeline {source.name!r}: the weights of its {part} lack {lacking}; they are of"
                     " another model, or the file is cut short"
                 )
+
+
+def _damaged_file(source: Source, repos: tuple[str, ...]) -> Path | None:
+    """The first file of weights that cannot be read, in a folder or in the hub's cache."""
+    if source.revision is None:
+        folders = [Path(source.place)]
+    else:
+        folders = [snapshot_folder(repo, source.revision if repo == repos[0] else "main") for repo in repos]
+    for file in (file for folder in folders for file in sorted(folder.glob("*/*.safetensors"))):
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (OSError, SafetensorError):
+            return file
+    return None
 
 
 def _gated(repo: str) -> str:

@@ -54,7 +54,7 @@ def find_source(model: str | PathLike[str], revision: str | None = None) -> Sour
         spec = load_spec(name)
         checkpoint = checkpoint_of(spec)
         return Source(name, checkpoint.repo, revision or checkpoint.revision, spec, checkpoint)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return Source(name, name, revision or "main")
     known = [known for known in spec_names() if known == "reference" or load_spec(known).checkpoint]
     raise EcadError(

@@ -26,6 +26,8 @@ ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """Of the channels in [-1, 1]: ImageNet's mean and deviation."""
+_SMALLEST = 31
+"""Pixels of a side that leave something for AlexNet's last layers."""
 _TAPS = (1, 4, 7, 9, 11)
 """AlexNet's layers whose outputs are compared: each ReLU after a convolution."""
 
@@ -70,6 +72,8 @@ class Lpips:
 
     @torch.no_grad()
     def numbers(self, batch: Batch) -> Array:
+        if any(min(picture.size) < _SMALLEST for picture in batch.pictures):
+            raise EcadError(f"lpips takes pictures of {_SMALLEST} x {_SMALLEST} pixels or more; leave that metric out")
         device = device_of(self._network)
         found = [self._network(picture.to(device), original.to(device)) for picture, original in _pairs(batch)]
         numbers: Array = torch.stack(found).double().cpu().numpy()

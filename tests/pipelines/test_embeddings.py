@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 import ecad_dsl as ecad
 from ecad_dsl.errors import EcadError
-from ecad_dsl.pipelines.embeddings import Embeddings, embed
+from ecad_dsl.pipelines.embeddings import Embeddings, embed, use_embeddings
 from ecad_dsl.pipelines.load import Loading, call_defaults
 from tests.tiny_pipelines import PIPELINES, SIDE
 
@@ -104,6 +104,10 @@ def test_other_encoders_other_settings_and_unknown_prompts_are_refused(tiny_fold
         ecad.load_pipeline(tiny_folders("flux"), embeddings=tmp_path)
     with pytest.raises(EcadError, match="holds no embeddings; make them"):
         ecad.load_pipeline(folder, embeddings=tmp_path / "nowhere")
+    wider = ecad.load_pipeline(folder)
+    wider.transformer.register_to_config(caption_channels=48)
+    with pytest.raises(EcadError, match="are 32 wide, and this pipeline's transformer takes 48"):
+        use_embeddings(wider, Embeddings(tmp_path))
     pipe = ecad.load_pipeline(folder, embeddings=tmp_path, device="cpu")
     with pytest.raises(EcadError, match=r"do not hold the prompt 'blue', nor are 1 others; add them with"):
         draw(pipe, ["blue", PROMPTS[0], "green"])

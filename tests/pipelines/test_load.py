@@ -149,6 +149,8 @@ def test_what_is_missing_is_said(
         ecad.load_pipeline("flux.1-dev")
     with pytest.raises(EcadError, match=r"no such folder, and no model of this name; known are flux.1-dev"):
         ecad.load_pipeline("pixart-beta")
+    with pytest.raises(EcadError, match=r"'\./nowhere': there is no such folder"):
+        ecad.load_pipeline("./nowhere")
     with pytest.raises(EcadError, match=r"has no model_index.json"):
         ecad.load_pipeline(tmp_path)
     with pytest.raises(EcadError, match="has no revisions"):
@@ -161,11 +163,25 @@ def test_what_is_missing_is_said(
         ecad.load_pipeline(tiny_folders("flux"), device="cpu", offload="model")
     broken = shutil.copytree(tiny_folders("pixart-alpha"), tmp_path / "broken")
     (broken / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(EcadError, match=r"cannot load the pipeline .*broken"):
+    with pytest.raises(EcadError, match=r"cannot load the pipeline .*broken.*is the folder complete\?"):
         ecad.load_pipeline(broken)
     (broken / "model_index.json").write_text("{")
     with pytest.raises(EcadError, match=r"cannot read .*model_index.json"):
         ecad.load_pipeline(broken)
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])
+def test_a_file_that_is_cut_short_is_named(
+    hub: Any, tiny_folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str
+) -> None:
+    monkeypatch.setattr(load, "check_memory", lambda *_: None)
+    folder = shutil.copytree(tiny_folders("pixart-alpha"), tmp_path / "short")
+    (file,) = (folder / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:2000])
+    hub("me/short", folder)
+    for model in (folder, "me/short"):
+        with pytest.raises(EcadError, match=rf"{part}/\w+\.safetensors is damaged or cut short"):
+            ecad.load_pipeline(model)
 
 
 def test_a_gated_repository_says_how_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:

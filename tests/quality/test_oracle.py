@@ -11,7 +11,7 @@ from ecad_dsl.quality.fidelity import Lpips, LpipsNetwork
 from ecad_dsl.quality.image_reward import ImageReward
 from ecad_dsl.quality.inception import Inception
 from ecad_dsl.quality.metric import Batch, MetricReward, as_tensor
-from ecad_dsl.quality.weights import fill
+from ecad_dsl.quality.weights import fill, read_weights
 from tests.quality.oracle import recipes
 from tests.quality.tiny_metrics import image_reward_folder, shapes_of_image_reward
 
@@ -76,6 +76,16 @@ def test_distances_are_those_of_lpips(seed: str) -> None:
     assert distances.tolist() == pytest.approx(RECORDED["lpips"][seed], abs=1e-5, rel=1e-4)
 
 
+def test_lpips_refuses_what_is_too_small_for_its_network() -> None:
+    network = LpipsNetwork()
+    alexnet = {f"features.{name}": tensor for name, tensor in network.features.state_dict().items()}
+    metric = Lpips(LpipsNetwork.of(alexnet, "recipe"))
+    least, small = (recipes.pictures()[0].resize((side, 40)) for side in (31, 30))
+    assert metric.numbers(Batch([least], originals=[least])).tolist() == [[0.0]]
+    with pytest.raises(EcadError, match="lpips takes pictures of 31 x 31 pixels or more"):
+        metric.numbers(Batch([small], originals=[small]))
+
+
 def test_a_metric_is_a_reward_of_tensors_as_they_would_be_saved(tmp_path: Path) -> None:
     weights = recipes.weights(shapes_of_image_reward(), 1)
     model = ImageReward.of(weights, recipes.MED, recipes.write_vocabulary(tmp_path), "cpu")
@@ -94,6 +104,10 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     (folder / "med_config.json").write_text('{"hidden_size": 64}')
     with pytest.raises(EcadError, match="does not say vocab_size"):
         ImageReward.load(str(folder))
+    for name, content in (("cut.safetensors", b"junk"), ("page.pth", b"junk\n"), ("empty.pt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(EcadError, match="does not hold weights"):
+            read_weights(tmp_path / name)
     (folder / "med_config.json").write_text("<html>")
     with pytest.raises(EcadError, match="is the download complete"):
         ImageReward.load(str(folder))
