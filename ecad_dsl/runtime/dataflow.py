@@ -87,7 +87,8 @@ class _Scope:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self.bind(target, self.value(value))
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if isinstance(op, _ARITHMETIC):
-                self.names[name] = self.sum(self.names.get(name, NOTHING), self.value(value))
+                # In place: who knows the same tensor by another name reads what is added to it.
+                self.names[name] = self.sum(self.names.get(name, NOTHING), self.reading.spoil(self.value(value)))
             case ast.Return(value=value):
                 returned = NOTHING if value is None else self.value(value)
                 self.returned = returned if self.returned is None else self.either(self.returned, returned)

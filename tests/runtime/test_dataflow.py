@@ -128,6 +128,7 @@ y = z = prepared; return self.attn(prepared)
 a, b = prepared; return self.attn(prepared)
 self.kept = prepared; return self.attn(prepared)
 x += prepared; return self.attn(prepared) + x
+y = x; x += prepared; return self.attn(x) + y
 x[0] = prepared; return self.attn(prepared)
 prepared[0] = x; return self.attn(prepared)
 helper(prepared); return self.attn(prepared)
