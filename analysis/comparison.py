@@ -11,7 +11,6 @@ from ecad_dsl.analysis.frames import Frames
 
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.quality.prompts import PromptSet
-from ecad_dsl.schedule import compile, parse
 
 
 def compared(measured: Sequence[Measured]) -> dict[str, pd.DataFrame]:
@@ -54,8 +53,7 @@ def measured_in(
     for line in run.front.to_dict("records"):
         own = by_key.get(line["key"])
         if own is not None and len(own) == whole:
-            schedule = compile(parse(line["program"]), run.spec, run.steps)
-            entry = Entry(line["name"], "evolved", schedule, family)
+            entry = Entry(line["name"], "evolved", run.schedule(line["program"]), family)
             found.append(Measured(entry, line["macs"], own.to_numpy(float)))
     return found
 

@@ -5,6 +5,7 @@ docs/analysis.md has every column with its type and unit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
@@ -33,8 +34,8 @@ FORMATS: tuple[Format, ...] = ("csv", "parquet")
 
 CANDIDATES = {
     "key": "str", "name": "str", "generation": "int64", "program": "str", "edit": "str", "parents": "object",
-    "rules": "int64", "recomputed": "float64", "macs": "int64", "macs_share": "float64", "on_front": "bool",
-    "error": "str", "seconds": "float64",
+    "rules": "int64", "steps": "int64", "recomputed": "float64", "macs": "int64", "macs_share": "float64",
+    "on_front": "bool", "error": "str", "seconds": "float64",
 }  # fmt: skip
 EVALUATIONS = {
     "key": "str", "quantity": "category", "prompt_set": "category", "position": "int64", "prompt": "str",
@@ -72,6 +73,11 @@ class Frames:
     """A row for each cell of each schedule on the front."""
     spec: ModelSpec
     steps: int
+    """Denoising steps of the run's schedules; the most of them where the search was free to choose."""
+
+    def schedule(self, program: str) -> Schedule:
+        """What a candidate's program means: on the run's model, with its own number of steps if it says one."""
+        return _compiled(parse(program), self.spec, self.steps)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -87,17 +93,13 @@ class Frames:
 
     def _repr_html_(self) -> str:
         """What Jupyter shows: how far the run has come, its front, and which cells the front recomputes."""
-        schedules = [
-            compile(parse(text), self.spec, self.steps)
-            for text, shown in zip(self.candidates["program"], self.candidates["on_front"], strict=True)
-            if shown
-        ]
+        schedules = of_one_length([self.schedule(program) for program in self.front["program"]])
         objectives = [name for name in self.candidates if name not in CANDIDATES]
         table = self.front[["name", "generation", "rules", "macs_share", *objectives]]
         return (
             f"<p>{len(self.candidates):,} candidates in {len(self.generations):,} generations on"
-            f" {escape(self.spec.title)}, {self.steps} steps; {len(schedules)} on the front. Recomputed by none of them"
-            f" (pale) to all of them (full):</p>{heat_map(*schedules) if schedules else ''}"
+            f" {escape(self.spec.title)}, {self.steps} steps; {len(self.front)} on the front. Recomputed by none"
+            f" (pale) to all (full) of {len(schedules)} of them:</p>{heat_map(*schedules) if schedules else ''}"
             f"{table.to_html(index=False, float_format='{:.3f}'.format, escape=True, border=0)}"
         )
 
@@ -120,14 +122,14 @@ def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | Non
     spec, count = _target(run, settings, model, steps)
     front = generations[-1].front if generations else ()
     programs = {evaluation.key: parse(evaluation.program) for evaluation in found}
-    schedules = {key: compile(program, spec, count) for key, program in programs.items()}
+    schedules = {key: _compiled(program, spec, count) for key, program in programs.items()}
     if wrong := next((key for key, schedule in schedules.items() if schedule.key != key), None):
         raise EcadError(
             f"candidate {wrong[:8]} of {run} is another schedule on {spec.title} with {count} steps; pass the model"
             " (of as many blocks) and the steps that the run was for"
         )
     return Frames(
-        _held_out(_candidates(found, schedules, front), measured),
+        _held_out(_candidates(found, schedules, front, count), measured),
         measured,
         _table((line for key, program in programs.items() for line in _rules(key, program, spec, count)), RULES),
         _table(map(_generation, generations), GENERATIONS),
@@ -135,6 +137,12 @@ def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | Non
         spec,
         count,
     )
+
+
+def of_one_length(schedules: Sequence[Schedule]) -> list[Schedule]:
+    """Those that have as many steps as most of them have, so that their cells can be laid over each other."""
+    counts = Counter(schedule.steps for schedule in schedules)
+    return [schedule for schedule in schedules if schedule.steps == max(counts, key=lambda n: (counts[n], n))]
 
 
 def save(frames: Frames, folder: str | Path, format: Format = "csv") -> list[Path]:
@@ -211,16 +219,23 @@ def _target(
     return said, count
 
 
-def _candidates(found: Sequence[Evaluation], schedules: Mapping[str, Schedule], front: Sequence[str]) -> pd.DataFrame:
+def _compiled(program: tree.Program, spec: ModelSpec, steps: int) -> Schedule:
+    return compile(program, spec, program.steps or steps)
+
+
+def _candidates(
+    found: Sequence[Evaluation], schedules: Mapping[str, Schedule], front: Sequence[str], steps: int
+) -> pd.DataFrame:
     lines = []
     for evaluation in found:
         schedule = schedules[evaluation.key]
-        share = evaluation.macs / _all_macs(schedule)
+        share = evaluation.macs / _all_macs(schedule, steps)
         lines.append(
             {
                 **vars(evaluation),
                 "name": f"macs-{100 * share:04.1f}-{evaluation.key[:4]}",
                 "parents": list(evaluation.parents),
+                "steps": schedule.steps,
                 "recomputed": schedule.recomputed / (schedule.steps * schedule.spec.cells),
                 "macs_share": share,
                 "on_front": evaluation.key in front,
@@ -240,11 +255,11 @@ def _held_out(candidates: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     return candidates
 
 
-def _all_macs(schedule: Schedule) -> float:
-    """MACs of recomputing everything; NaN where the spec does not say what the model is fed."""
+def _all_macs(schedule: Schedule, steps: int) -> float:
+    """MACs of recomputing everything at so many steps; NaN where the spec does not say what the model is fed."""
     if not schedule.spec.has_costs:
         return nan
-    return cost_table(schedule.spec).layers.total([schedule.rows[0]] * schedule.steps)
+    return cost_table(schedule.spec).layers.total([schedule.rows[0]] * steps)
 
 
 def _evaluations(store: RunStore) -> pd.DataFrame:
@@ -269,6 +284,7 @@ def _evaluations(store: RunStore) -> pd.DataFrame:
 
 
 def _rules(key: str, program: tree.Program, spec: ModelSpec, steps: int) -> Iterator[dict[str, Any]]:
+    steps = program.steps or steps
     painted = strokes(program, Target(spec, steps), Resolver(program, spec, steps))
     for position, stroke in enumerate(painted):
         yield {"key": key, "position": position, **_selection(stroke, spec)}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ecad_dsl.analysis.census import agreement, survival
-from ecad_dsl.analysis.frames import Frames
+from ecad_dsl.analysis.frames import Frames, of_one_length
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
@@ -298,6 +298,7 @@ def _census(report: Report) -> dict[str, Any] | None:
     schedules = [report.schedules[name] for name in front]
     if not schedules:
         return None
+    mapped = of_one_length(schedules)
     rules = report.frames.rules[report.frames.rules["key"].isin(front.values())]
     counts = rules.groupby("rule")["key"].nunique().sort_values(ascending=False)
     shared = counts[counts > 1].head(20)
@@ -306,13 +307,13 @@ def _census(report: Report) -> dict[str, Any] | None:
     return {
         "traits": survived.to_dict("records"),
         "agreement": _agreement(schedules),
-        "note": f"Of the {len(schedules)} schedules of the front that are shown here, how many recompute each cell.",
-        "heat_map": Markup(heat_map(*schedules)),
+        "note": f"Of the {len(mapped)} schedules of the front that are shown here, how many recompute each cell.",
+        "heat_map": Markup(heat_map(*mapped)),
         "rules": [
             {"rule": rule, "schedules": int(count), "share": count / len(schedules)} for rule, count in shared.items()
         ],
         "windows": WINDOWS,
-        "parts": _parts(schedules),
+        "parts": _parts(mapped),
     }
 
 

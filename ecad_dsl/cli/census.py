@@ -58,8 +58,10 @@ def census(
     if picture is not None:
         from ecad_dsl.analysis import census as counts
         from ecad_dsl.analysis import figures
+        from ecad_dsl.analysis.frames import of_one_length
 
-        figures.save(figures.heat_map(counts.recompute_map(chosen), f"{len(chosen)} schedules"), picture)
+        mapped = of_one_length(chosen) if survived is not None else chosen
+        figures.save(figures.heat_map(counts.recompute_map(mapped), f"{len(mapped)} schedules"), picture)
         echo_err(f"written: {picture}")
     if json:
         from ecad_dsl.cli.compare import records
@@ -79,7 +81,6 @@ def _read(files: list[str], model: str | None, steps: int | None) -> tuple[list[
     """The schedules; and of a run, whose front they are, which traits survived in it."""
     from ecad_dsl.analysis import frames
     from ecad_dsl.analysis.census import survival
-    from ecad_dsl.schedule import compile, parse
 
     runs = [file for file in files if (Path(file) / "run.sqlite").is_file()]
     if not runs:
@@ -89,7 +90,7 @@ def _read(files: list[str], model: str | None, steps: int | None) -> tuple[list[
     found = frames.load(runs[0], model, steps)
     if found.front.empty:
         raise EcadError(f"the run in {runs[0]} has no front yet; go on with it: ecad evolve --resume {runs[0]}")
-    front = [compile(parse(program), found.spec, found.steps) for program in found.front["program"]]
+    front = [found.schedule(program) for program in found.front["program"]]
     return front, survival(found)
 
 

@@ -130,7 +130,6 @@ def stored(run: Path, found: Frames, settings: Mapping[str, Any], commands: Sequ
     import pandas as pd
 
     from ecad_dsl.analysis.report import Report
-    from ecad_dsl.schedule import compile, parse
 
     front = _front(run, found)
     quality = _quality(found.candidates)
@@ -144,11 +143,9 @@ def stored(run: Path, found: Frames, settings: Mapping[str, Any], commands: Sequ
         table = table.assign(reward=table[quality], reward_low=float("nan"), reward_high=float("nan"))
         measured_on = "the calibration prompts, by which they were chosen: they flatter"
     unknown = ("change", "change_low", "change_high", "ms_per_image", "speedup", "speedup_low", "speedup_high")
-    table = table.assign(
-        steps=found.steps, macs_speedup=1 / table["macs_share"], **dict.fromkeys(unknown, float("nan"))
-    )
+    table = table.assign(macs_speedup=1 / table["macs_share"], **dict.fromkeys(unknown, float("nan")))
     programs = dict(zip(table["name"], table["program"], strict=True))
-    schedules = {name: compile(parse(text), found.spec, found.steps) for name, text in programs.items()}
+    schedules = {name: found.schedule(text) for name, text in programs.items()}
     bred = table[table["group"] == "evolved"]
     columns = ("name", "group", "steps", "macs", "macs_share", "reward", "reward_low", "reward_high", "macs_speedup")
     return Report(
@@ -218,11 +215,9 @@ def _answers(front: pd.DataFrame, rivals: Mapping[str, Schedule]) -> dict[str, s
 
 def _entries(front: pd.DataFrame, found: Frames) -> list[Entry]:
     from ecad_dsl.quality.measure import Entry
-    from ecad_dsl.schedule import compile, parse
 
     return [
-        Entry(name, "evolved", compile(parse(text), found.spec, found.steps))
-        for name, text in zip(front["name"], front["program"], strict=True)
+        Entry(name, "evolved", found.schedule(text)) for name, text in zip(front["name"], front["program"], strict=True)
     ]
 
 
@@ -231,6 +226,7 @@ def _programs(
 ) -> dict[str, str]:
     """The texts of schedules: as the run or the library has them on file, or with model and steps put on top."""
     from ecad_dsl import schedules as library
+    from ecad_dsl.schedule import parse
 
     bred = own or dict(zip(found.candidates["name"], found.candidates["program"], strict=True))
     texts = {}
@@ -239,7 +235,8 @@ def _programs(
         if name in bred and Path(name).name == name and file.is_file():
             texts[name] = file.read_text(encoding="utf-8")
         elif name in bred:
-            texts[name] = f"model {found.spec.name}\nsteps {found.steps}\n{bred[name]}"
+            steps = "" if parse(bred[name]).steps else f"steps {schedule.steps}\n"
+            texts[name] = f"model {found.spec.name}\n{steps}{bred[name]}"
         elif name in library.names():
             texts[name] = library.text(name)
         elif schedule.recomputed == schedule.steps * schedule.spec.cells:

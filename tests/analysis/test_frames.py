@@ -144,3 +144,17 @@ def test_a_run_that_does_not_say_its_model(run: Path, tmp_path: Path) -> None:
         frames.load(run, SPEC.resized({"blocks": 9}), 20)
     with pytest.raises(EcadError, match="holds no run"):
         frames.load(tmp_path / "elsewhere")
+
+
+def test_each_candidate_has_its_own_number_of_steps_where_the_search_chose_it(tmp_path: Path) -> None:
+    *_, _last = evolve(Synthetic(), tmp_path, population=8, generations=1, seed=3, fewest_steps=17)
+    loaded = frames.load(tmp_path, "reference", 20)
+    lines = loaded.candidates
+    assert lines["steps"].nunique() > 1
+    assert [loaded.schedule(text).key for text in lines["program"]] == lines["key"].to_list()
+    assert [loaded.schedule(text).steps for text in lines["program"]] == lines["steps"].to_list()
+    uncached = lines[lines["rules"] == 0]
+    assert (uncached["macs_share"] - uncached["steps"] / 20).abs().max() < 1e-9
+    alike = frames.of_one_length([loaded.schedule(text) for text in lines["program"]])
+    assert {schedule.steps for schedule in alike} == {lines["steps"].mode().max()}
+    assert loaded._repr_html_()
