@@ -124,9 +124,7 @@ def compare(
     if csv is not None:
         write_text(csv, found["table"].to_csv(index=False))
     if tables is not None:
-        for name, table in {**found, "rewards": rewards(measured, bed.prompts)}.items():
-            if len(table.columns):  # of one run, there is nothing over several
-                write_text(tables / f"{name}.csv", table.to_csv(index=name == "wins"))
+        _write_tables({**found, "rewards": rewards(measured, bed.prompts)}, tables)
     if plot is not None:
         from ecad_dsl.analysis import figures
 
@@ -136,6 +134,17 @@ def compare(
     else:
         print_comparison(found["table"], bed.title)
         _print_claims(found)
+
+
+def _write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """As CSV. What has no columns, such as a table over several runs where there is one, has no file."""
+    from ecad_dsl.files import write_text
+
+    for name, table in found.items():
+        file = folder / f"{name}.csv"
+        file.unlink(missing_ok=True)
+        if len(table.columns):
+            write_text(file, table.to_csv(index=name == "wins"))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

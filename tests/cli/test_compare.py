@@ -65,12 +65,15 @@ def test_names_may_look_like_markup_or_formulas(ecad, write, tmp_path: Path, mon
     mine = write("cache all every 3 steps\n", "[b]mine.ecad")
     rival = write('meta family "[/]"\ncache ffn every 3 steps\n', "[red]$\\nope{$.ecad")
     tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "runs.csv").write_text("of another comparison")
     options = ("--plot", tmp_path / "p.svg", "--tables", tables)
     code, out, err = ecad("compare", mine, "--baseline", rival, "-s", 4, *SMALL, *options)
     console.cache_clear()
     assert code == 0, err
     assert "\n[/] " in out
     assert "[red]$\\nope{$ " in out
+    assert not (tables / "runs.csv").exists()
     assert all(len(pd.read_csv(table)) for table in tables.glob("*.csv"))
 
 
