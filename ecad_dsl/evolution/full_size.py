@@ -19,9 +19,9 @@ from ecad_dsl.language.tree import Program
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.pipelines.load import Loading, call_defaults, load_with_embeddings, spec_of
 from ecad_dsl.pipelines.pictures import of_this_process
-from ecad_dsl.pipelines.room import free_bytes
 from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.measure import Sampler
+from ecad_dsl.quality.memory import free_bytes
 from ecad_dsl.quality.metric import Batch, Metric
 from ecad_dsl.quality.metrics import METRICS, Asked, load_metric
 from ecad_dsl.quality.prompts import PromptSet

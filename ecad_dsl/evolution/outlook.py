@@ -9,7 +9,8 @@ from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.full_size import FullSizeProblem
 from ecad_dsl.language import parse
 from ecad_dsl.pipelines.needs import needs_of
-from ecad_dsl.pipelines.room import BITS, free_bytes
+from ecad_dsl.pipelines.room import BITS
+from ecad_dsl.quality.memory import free_bytes
 from ecad_dsl.schedule import compile, cost
 
 METRIC_BYTES: Mapping[str, int] = {"image-reward": 1_790_000_000, "clip": 1_711_000_000}

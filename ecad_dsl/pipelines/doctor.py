@@ -16,8 +16,9 @@ from ecad_dsl.models import load_spec, spec_names
 from ecad_dsl.models.checkpoint import checkpoint_of
 from ecad_dsl.pipelines.load import Loading
 from ecad_dsl.pipelines.needs import needs_of_model
-from ecad_dsl.pipelines.room import free_bytes, room_of, ways
+from ecad_dsl.pipelines.room import room_of, ways
 from ecad_dsl.pipelines.source import snapshot_folder
+from ecad_dsl.quality.memory import free_bytes
 
 PACKAGES = ("ecad", "torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.pipelines.needs import Needs, in_gib, needs_of
+from ecad_dsl.quality.memory import free_bytes
 
 if TYPE_CHECKING:
     from ecad_dsl.pipelines.load import Loading
@@ -96,14 +96,3 @@ def ways(loading: Loading, parts: Parts) -> Iterator[tuple[Loading, Parts, str]]
 
 def _chosen(needs: Needs, parts: Parts) -> Needs:
     return {"all": needs, "text": needs.text_only(), "pictures": needs.without_text()}[parts]
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a device; None where nobody tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
-        return None
-    fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024

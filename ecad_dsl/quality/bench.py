@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from ecad_dsl.errors import EcadError
 from ecad_dsl.models import ModelSpec
 from ecad_dsl.quality.bootstrap import Array, interval
-from ecad_dsl.quality.memory import peak_bytes
+from ecad_dsl.quality.memory import free_bytes, peak_bytes
 from ecad_dsl.quality.timing import Subject, Work, paired_seconds, warm_up
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, cost
@@ -207,7 +206,7 @@ def random_transformer(spec: ModelSpec, device: torch.device, dtype: torch.dtype
     """
     # Not diffusers' own `to`, which warns that a checkpoint may have parts to keep in float32.
     transformer: nn.Module = nn.Module.to(transformer_of(spec), dtype)
-    needed, free = weight_bytes(transformer), _free_bytes(device)
+    needed, free = weight_bytes(transformer), free_bytes(device)
     if free is not None and needed > free:
         raise EcadError(
             f"the weights of {spec.title} take {needed / 2**30:.1f} GiB in {dtype}".replace("torch.", "")
@@ -226,17 +225,6 @@ def random_transformer(spec: ModelSpec, device: torch.device, dtype: torch.dtype
 def weight_bytes(transformer: nn.Module) -> int:
     """What the weights of a transformer take."""
     return sum(tensor.nbytes for tensor in (*transformer.parameters(), *transformer.buffers()))
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a device; None where nobody tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
-        return None
-    fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def machine(device: torch.device) -> dict[str, Any]:

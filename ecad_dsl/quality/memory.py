@@ -1,15 +1,27 @@
-"""How much memory a piece of work takes at its peak."""
+"""How much memory is free, and how much a piece of work takes at its peak."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on a device; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
+        return None
+    fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

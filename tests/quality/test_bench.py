@@ -114,7 +114,7 @@ def test_a_model_of_its_own_size_is_itself() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "_free_bytes", lambda _: 2**30)
+    monkeypatch.setattr(bench_module, "free_bytes", lambda _: 2**30)
     with pytest.raises(EcadError, match=r"FLUX.1-dev take 22\.\d GiB in bfloat16, but cpu has 1\.0 GiB free"):
         random_transformer(load_spec("flux.1-dev"), CPU, torch.bfloat16)
 
