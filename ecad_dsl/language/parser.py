@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib import resources
 from importlib.util import cache_from_source
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ecad_dsl.language import tree
 from ecad_dsl.language.build import Builder, MistakeError, Unplaced
-from ecad_dsl.language.diagnostics import Diagnostic, ScheduleSyntaxError, Severity
+from ecad_dsl.language.diagnostics import Diagnostic, Fix, ScheduleSyntaxError, Severity
 from ecad_dsl.language.lines import Line, Logical, logical_lines
 from ecad_dsl.language.mistakes import unexpected_character, unexpected_token
 from ecad_dsl.language.text import Source, Span
@@ -45,7 +45,10 @@ def parse(text: str | bytes, filename: str = "<text>") -> tree.Program:
 
 
 def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, list[Diagnostic]]:
-    """The statements of a text that could be read, and the mistakes in the form of the others, in order."""
+    """The statements of a text that could be read, and the mistakes in the form of the others, in order.
+
+    A statement that can be read once its mistakes are put right is among the statements as it is then.
+    """
     try:
         source = _source(text, filename)
         lines, below = logical_lines(source.text)
@@ -59,8 +62,11 @@ def recover(text: str | bytes, filename: str = "<text>") -> tuple[tree.Program, 
         try:
             statements.append(_statement(line, source))
         except MistakeError as mistake:
-            found += _mistakes(mistake.diagnostics, line, lines[index - 1] if index else None, source)
-            if name := _BINDING.match(line.text):
+            mistakes, guess = _read_on(mistake.diagnostics, line, lines[index - 1] if index else None, source)
+            found += mistakes
+            if guess is not None:
+                statements.append(guess)
+            elif name := _BINDING.match(line.text):
                 broken.add((name[1] or name[2]).lower())
         if len(found) > MAX_MISTAKES:
             message = f"more than {MAX_MISTAKES} mistakes; the rest of the text was not read"
@@ -170,21 +176,32 @@ def _words() -> Any:
     return StatementLexer(_lark().lexer_conf)
 
 
-def _mistakes(first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source) -> list[Diagnostic]:
-    """The first mistakes of a statement, and those that show once they are put right, or in later clauses of a rule."""
+def _read_on(
+    first: Iterable[Diagnostic], line: Logical, above: Logical | None, source: Source
+) -> tuple[list[Diagnostic], tree.Statement | None]:
+    """The first mistakes of a statement, and those that show once they are put right, or in later clauses of a rule.
+
+    With them the whole statement, where it can be read once all of them are put right.
+    """
     found = [_with_sure_fix(mistake, line, above) for mistake in first]
+    fixes: list[Fix] = []
+    is_whole = True
     while len(found) <= MAX_MISTAKES:
-        rest = _put_right(found[-1], line) or _later_clause(found[-1], line)
+        rest = _put_right(found[-1], line)
+        if rest is None:
+            rest, is_whole = _later_clause(found[-1], line), False
+        elif (fix := found[-1].fix) is not None:
+            fixes.append(fix)
         if rest is None:
             break
         line = rest
         try:
-            _statement(line, source)
+            statement = _statement(line, source)
         except MistakeError as mistake:
             found += [_with_sure_fix(diagnostic, line, above) for diagnostic in mistake.diagnostics]
         else:
-            break
-    return found
+            return found, _as_written(statement, fixes) if is_whole else None
+    return found, None
 
 
 def _put_right(mistake: Diagnostic, line: Logical) -> Logical | None:
@@ -195,6 +212,34 @@ def _put_right(mistake: Diagnostic, line: Logical) -> Logical | None:
     start, stop = fix.span.start - line.start, fix.span.stop - line.start
     longer = len(fix.text) - (stop - start)
     return Logical([Line(line.start - longer, line.text[:start] + fix.text + line.text[stop:], None)])
+
+
+def _as_written(statement: tree.Statement, fixes: list[Fix]) -> tree.Statement:
+    """A statement read with these fixes in place, its spans where everything stands in the source."""
+    for fix in reversed(fixes):
+        statement = _before_fix(statement, fix)
+    return statement
+
+
+def _before_fix(part: Any, fix: Fix) -> Any:
+    """A part of a statement read as :func:`_put_right` left it, its spans as they were before that."""
+    if isinstance(part, Span):
+        return _span_before_fix(part, fix)
+    if isinstance(part, tuple):
+        return tuple(_before_fix(item, fix) for item in part)
+    if isinstance(part, tree.Node):
+        return replace(part, **{field.name: _before_fix(getattr(part, field.name), fix) for field in fields(part)})
+    return part
+
+
+def _span_before_fix(span: Span, fix: Fix) -> Span:
+    """What stands before a fix was moved by as much as that makes the text longer; its own words stand for the old."""
+    longer = len(fix.text) - (fix.span.stop - fix.span.start)
+    start, stop = span
+    if start < fix.span.stop:
+        start = min(start + longer, fix.span.start)
+    stop = stop + longer if stop + longer <= fix.span.start else max(stop, fix.span.stop)
+    return Span(start, stop)
 
 
 def _later_clause(mistake: Diagnostic, line: Logical) -> Logical | None:

@@ -175,6 +175,12 @@ def test_a_damaged_text_never_ends_with_more_errors_and_keeps_its_comments(
         ("cache ffn in 3 from every step 3", ["E107", "E107"]),
         ("cache\n    in blocks 3 every 2", ["E107", "E108"]),
         ("hello in the world at large", ["E113"]),
+        # A statement is checked as it reads with its mistakes of form put right.
+        ("cache ffn in blocks 10-30 evry 2 steps", ["E107", "E203"]),
+        ("cahce fnn in blcks 30 evry 2 stps offset 3", ["E113", "E107", "E107", "E107", "E202", "E203", "E211"]),
+        ("lte deep = blocks 30\ncache ffn in deep", ["E113", "E203"]),
+        ("lte deep = blocks 20\ncache ffn at deep", ["E113", "E207"]),
+        ("cache ffn in 3 from every step 30", ["E107", "E107"]),
     ],
 )
 def test_recovery(text: str, expected: list[str]) -> None:
@@ -184,3 +190,19 @@ def test_recovery(text: str, expected: list[str]) -> None:
 def test_semantic_mistakes_stand_beside_those_of_form_in_the_order_of_the_text() -> None:
     found = diagnose(HEAD + "cache fnn\ncache ffn evry 2 steps\nreuse self in blocks 30\n")
     assert [diagnostic.code for diagnostic in found] == ["E202", "E107", "E203"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cache self, fnn in blcks 10-20, 30 evry 2 steps",
+        "cahce self and fnn in blocks 10-20 and blocks 30 evry 2 steps",
+        "cache self, fnn every steps 2 in 30 from 3",
+        "cache self, fnn in first block 3 and blcks 30 evry step",
+        "CACHE self, fnn  at 3 in first  blocks 3 and blocks 30",
+    ],
+)
+def test_mistakes_stand_where_they_were_written_though_words_before_and_after_them_are_put_right(line: str) -> None:
+    found = {d.code: d for d in diagnose(HEAD + line, model="pixart-alpha", steps=20)}
+    at = {code: (HEAD + line)[slice(*found[code].span or (0, 0))] for code in ("E202", "E203")}
+    assert at == {"E202": "fnn", "E203": "30"}
