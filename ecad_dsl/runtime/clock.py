@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -54,7 +56,11 @@ class Clock(ABC):
 
 
 class SchedulerClock(Clock):
-    """Follows a diffusers scheduler: ``set_timesteps`` begins a generation, ``step`` ends a step."""
+    """Follows a diffusers scheduler: ``set_timesteps`` begins a generation, ``step`` ends a step.
+
+    So do copies that a pipeline makes of its scheduler, where it does not step that one itself: SkyReels-V2's diffusion
+    forcing has one for each frame. LTX-2, which has another for sound, steps both.
+    """
 
     def __init__(self, executor: Executor, pipe: Any, schedule: Schedule | Callable[[int], Schedule]) -> None:
         """``schedule`` is the schedule, or what makes it once the number of steps is known.
@@ -68,6 +74,10 @@ class SchedulerClock(Clock):
         self._following = ExitStack()
         self._schedule = schedule
         self._running = False
+        self._thread = 0
+        """The one in which the transformer was called last."""
+        self._stepped: Any = None
+        """A copy of the scheduler that was stepped since the transformer was called."""
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -82,11 +92,35 @@ class SchedulerClock(Clock):
         """The scheduler that the pipeline has now, and no other."""
         self._following.close()
         self._scheduler = _checked(self._pipe)
-        self._following.enter_context(_followed(self._scheduler, "set_timesteps", self._begin))
-        self._following.enter_context(_followed(self._scheduler, "step", self.executor.advance))
+        begins = _followed(self._scheduler, "set_timesteps", self._begin, _weak(self._copy_begins))
+        self._following.enter_context(begins)
+        self._following.enter_context(_followed(self._scheduler, "step", self._end_step, _weak(self._copy_steps)))
+
+    def _end_step(self) -> None:
+        self._stepped = None
+        self.executor.advance()
+
+    def _copy_steps(self, scheduler: Any) -> None:
+        """Several copies may end one step, of a frame each. Whether theirs alone is seen at the next call."""
+        if self.executor.call < 0 or threading.get_ident() != self._thread:
+            return  # The scheduler itself has ended the step, or the copy is used elsewhere.
+        if self._stepped is not None and _index(scheduler) != _index(self._stepped):
+            raise EcadError(
+                f"{type(self._pipe).__name__} denoises frames that are at different steps in one call of the"
+                " transformer, which no schedule describes; let all frames take each step together (ar_step=0)"
+            )
+        self._stepped = scheduler
+
+    def _copy_begins(self, scheduler: Any) -> None:  # noqa: ARG002
+        """Another part of a long video, say. In the midst of a generation it is none of ours."""
+        schedule = self.executor.schedule
+        if schedule is not None and self.executor.step + (self._stepped is not None) >= schedule.steps:
+            self._stepped = None
+            self.executor.restart()
 
     def _begin(self) -> None:
         self._running = False
+        self._stepped = None
         if self._pipe.transformer is not self.executor.transformer:
             raise EcadError(
                 "the pipeline has another transformer than when it was put under the schedule; leave that"
@@ -113,6 +147,9 @@ class SchedulerClock(Clock):
                 "the transformer was called before the pipeline's scheduler was told the number of steps;"
                 " to run the transformer in a loop of your own, apply the schedule to pipe.transformer instead"
             )
+        if self._stepped is not None:
+            self._end_step()
+        self._thread = threading.get_ident()
         if executor.schedule is not None and executor.step >= executor.schedule.steps:
             raise EcadError(
                 f"the transformer was called again after all {executor.schedule.steps} steps of the schedule;"
@@ -231,30 +268,53 @@ def _shape(latents: Any) -> Shape:
     return tuple(latents.shape) if isinstance(latents, torch.Tensor) else None
 
 
-class _Follower:
-    """A scheduler's own method, followed by a call of ours."""
+def _index(scheduler: Any) -> int | None:
+    """How many steps it has taken, where it says so."""
+    index: int | None = getattr(scheduler, "step_index", None)
+    return index
 
-    def __init__(self, method: Callable[..., Any], then: Callable[[], None]) -> None:
+
+OfCopy: TypeAlias = Callable[[Any], None]
+"""What is called with a copy of a scheduler."""
+
+
+def _weak(method: OfCopy) -> OfCopy:
+    """The method for as long as its object lives: a copy of a scheduler that somebody keeps keeps nothing else."""
+    reference = weakref.WeakMethod(method)
+
+    def call(scheduler: Any) -> None:
+        if (method := reference()) is not None:
+            method(scheduler)
+
+    return call
+
+
+class _Follower:
+    """A scheduler's own method, followed by a call of ours; on a copy of the scheduler, by another."""
+
+    def __init__(self, scheduler: Any, method: Callable[..., Any], then: Callable[[], None], of_copy: OfCopy) -> None:
         # Pipelines look at the signature of `step` and `set_timesteps` to learn what to pass.
         functools.update_wrapper(self, method)
+        self._scheduler = scheduler
         self._method = method
         self._then = then
+        self._of_copy = of_copy
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self._method(*args, **kwargs)
         self._then()
         return result
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
-        """A copied scheduler (LTX-2 makes one for sound) gets its own plain method and is not followed."""
-        return copy.deepcopy(self._method, memo)
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Follower:
+        scheduler, method = copy.deepcopy((self._scheduler, self._method), memo)
+        return _Follower(scheduler, method, functools.partial(self._of_copy, scheduler), self._of_copy)
 
 
 @contextmanager
-def _followed(scheduler: Any, name: str, then: Callable[[], None]) -> Iterator[None]:
+def _followed(scheduler: Any, name: str, then: Callable[[], None], of_copy: OfCopy) -> Iterator[None]:
     """Shadow the scheduler's method on the instance, and leave the instance as it was."""
     shadowed = scheduler.__dict__.get(name)
-    scheduler.__dict__[name] = _Follower(getattr(scheduler, name), then)
+    scheduler.__dict__[name] = _Follower(scheduler, getattr(scheduler, name), then, of_copy)
     try:
         yield
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -15,12 +18,15 @@ from diffusers import (
     HeunDiscreteScheduler,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
+    SkyReelsV2DiffusionForcingPipeline,
+    UniPCMultistepScheduler,
 )
 from peft import LoraConfig, inject_adapter_in_model
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.runtime import apply, inspect
 from tests.runtime import oracle
+from tests.runtime.architectures import ARCHITECTURES
 from tests.runtime.conftest import Generate
 from tests.runtime.tiny import flux_transformer, pipeline, pixart_transformer
 
@@ -184,3 +190,98 @@ def test_callbacks_see_every_step_and_may_run_another_pipeline(pipe: Any, genera
         cached = generate(pipe)
         assert torch.equal(generate(pipe, callback_steps=1, callback=callback), cached)
     assert steps == [0, 1, 2, 3, 4]
+
+
+def forcing_pipeline() -> SkyReelsV2DiffusionForcingPipeline:
+    """Each latent frame has a copy of the scheduler, which itself is never stepped."""
+    transformer = next(a for a in ARCHITECTURES if a.transformer == "SkyReelsV2Transformer3DModel").build()
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    pipe = SkyReelsV2DiffusionForcingPipeline(None, None, transformer, None, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def film(pipe: SkyReelsV2DiffusionForcingPipeline, **options: Any) -> torch.Tensor:
+    numbers = torch.Generator().manual_seed(1)
+    frames: torch.Tensor = pipe(
+        prompt=None,
+        prompt_embeds=torch.ones(1, 5, 8),
+        negative_prompt_embeds=torch.zeros(1, 5, 8),
+        **{"height": 32, "width": 32, "num_frames": 9, "num_inference_steps": 4, "generator": numbers, **options},
+        output_type="latent",
+    ).frames
+    return frames
+
+
+def test_steps_may_be_ended_by_copies_of_the_scheduler() -> None:
+    pipe = forcing_pipeline()
+    plain = film(pipe)
+    schedule = oracle.random_schedule(inspect(pipe), 4)
+    with oracle.brute_force(pipe.transformer, schedule, calls=2):
+        expected = film(pipe)
+    assert not torch.equal(expected, plain)
+    with apply(pipe, schedule):
+        for _ in range(2):
+            assert torch.equal(film(pipe), expected)
+    assert torch.equal(film(pipe), plain)
+
+
+def test_each_part_of_a_long_video_begins_anew() -> None:
+    """Their steps are not told to the pipeline's scheduler, but to copies of it."""
+    pipe = forcing_pipeline()
+    parts = {"num_frames": 17, "base_num_frames": 9, "overlap_history": 5}
+    schedule = oracle.random_schedule(inspect(pipe), 4)
+    with oracle.brute_force(pipe.transformer, schedule, calls=2):
+        expected = film(pipe, **parts)
+    with apply(pipe, schedule):
+        assert torch.equal(film(pipe, **parts), expected)
+
+
+def test_frames_at_different_steps_are_refused() -> None:
+    pipe = forcing_pipeline()
+    with (
+        apply(pipe, oracle.reuse_schedule(inspect(pipe), 4)),
+        pytest.raises(EcadError, match=r"SkyReelsV2DiffusionForcingPipeline denoises frames .*ar_step=0"),
+    ):
+        film(pipe, ar_step=2, causal_block_size=1)
+
+
+@pytest.mark.parametrize("order", [("own", "copy"), ("copy", "own")])
+def test_a_scheduler_and_its_copy_end_one_step_together(pipe: Any, order: tuple[str, str]) -> None:
+    """As of LTX-2, which makes a copy for sound."""
+    inputs = torch.ones(1, 4, 8, 8), torch.ones(1, 6, 8)
+    with apply(pipe, oracle.reuse_schedule(inspect(pipe), 3)) as run, torch.no_grad():
+        pipe.scheduler.set_timesteps(3)
+        schedulers = {"own": pipe.scheduler, "copy": copy.deepcopy(pipe.scheduler)}
+        steps = []
+        for timestep in pipe.scheduler.timesteps:
+            steps.append(run.step)
+            pipe.transformer(*inputs, timestep=timestep[None], added_cond_kwargs={})
+            for name in order:
+                schedulers[name].step(torch.ones(1, 4, 8, 8), timestep, inputs[0])
+        assert steps == [0, 1, 2]
+        assert run.step == 3
+
+
+def test_a_copy_of_the_scheduler_in_another_thread_ends_no_step(pipe: Any) -> None:
+    with apply(pipe, oracle.reuse_schedule(inspect(pipe), 3)) as run, torch.no_grad():
+        pipe.scheduler.set_timesteps(3)
+        twin = copy.deepcopy(pipe.scheduler)
+        pipe.transformer(torch.ones(1, 4, 8, 8), torch.ones(1, 6, 8), timestep=torch.ones(1))
+        ones = torch.ones(1, 4, 8, 8)
+        thread = threading.Thread(target=lambda: twin.step(ones, twin.timesteps[0], ones))
+        thread.start()
+        thread.join()
+        pipe.transformer(torch.ones(1, 4, 8, 8), torch.ones(1, 6, 8), timestep=torch.ones(1))
+        assert run.step == 0
+
+
+def test_a_copy_of_the_scheduler_keeps_no_model_alive(pipe: Any) -> None:
+    with apply(pipe, oracle.reuse_schedule(inspect(pipe), 3)):
+        twin = copy.deepcopy(pipe.scheduler)
+    transformer = weakref.ref(pipe.transformer)
+    pipe.transformer = None
+    gc.collect()
+    assert transformer() is None
+    twin.set_timesteps(3)
+    twin.step(torch.ones(1, 4, 8, 8), twin.timesteps[0], torch.ones(1, 4, 8, 8))
