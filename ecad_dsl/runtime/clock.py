@@ -9,14 +9,14 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from ecad_dsl.errors import EcadError
-from ecad_dsl.runtime.executor import Executor, Shape
+from ecad_dsl.runtime.executor import Executor, Reduced, Shape, pickled_as
 from ecad_dsl.schedule.schedule import Schedule
 
 
@@ -28,15 +28,7 @@ class Clock(ABC):
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        transformer = self.executor.transformer
-
-        # A function, since copy.deepcopy of the transformer takes functions along as they are: a copy calls
-        # this very hook, which must not take the copy for the transformer that it watches.
-        def before_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if module is transformer:
-                self.before_forward(args, kwargs)
-
-        hook = transformer.register_forward_pre_hook(before_forward, with_kwargs=True)
+        hook = self.executor.transformer.register_forward_pre_hook(_Hook(self), with_kwargs=True)
         try:
             yield
         finally:
@@ -53,6 +45,20 @@ class Clock(ABC):
     @abstractmethod
     def restart(self) -> None:
         """The caller says that a new generation begins."""
+
+
+class _Hook:
+    """Tells a clock that its transformer is about to run. A copy of the transformer has a hook that does nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if module is self._clock.executor.transformer:  # a shallow copy shares the hook
+            self._clock.before_forward(args, kwargs)
+
+    def __reduce__(self) -> Reduced:
+        return getattr, (nullcontext(), "__exit__")
 
 
 class SchedulerClock(Clock):
@@ -308,6 +314,9 @@ class _Follower:
     def __deepcopy__(self, memo: dict[int, Any]) -> _Follower:
         scheduler, method = copy.deepcopy((self._scheduler, self._method), memo)
         return _Follower(scheduler, method, functools.partial(self._of_copy, scheduler), self._of_copy)
+
+    def __reduce__(self) -> Reduced:
+        return pickled_as(self._method)
 
 
 @contextmanager

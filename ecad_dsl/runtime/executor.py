@@ -10,8 +10,10 @@ a stand-in, one token, on which the arithmetic that would follow costs next to n
 from __future__ import annotations
 
 import copy
+import operator
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -306,6 +308,21 @@ class Route:
         """A copy of the parent gets the copied module itself: the copy is not under the schedule."""
         module: nn.Module = copy.deepcopy(self._cell.module, memo)
         return module
+
+    def __copy__(self) -> nn.Module:
+        return copy.copy(self._cell.module)
+
+    def __reduce__(self) -> Reduced:
+        return pickled_as(self._cell.module)
+
+
+Reduced: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+"""How to make what was pickled: a function and its arguments."""
+
+
+def pickled_as(plain: Any) -> Reduced:
+    """What ``__reduce__`` returns of an object in whose place another is pickled. To read it takes nothing else."""
+    return operator.getitem, ((plain,), 0)
 
 
 def _route(cell: Cell) -> Route:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import inspect as signatures
+import io
+import pickle
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,16 +225,57 @@ def test_a_component_replaced_between_generations_is_still_cached(pipe: Any, gen
     assert isinstance(block.ff, nn.Linear)
 
 
-def test_a_copy_is_not_under_the_schedule() -> None:
+def saved(model: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(model, file)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+
+
+def pickled(model: Any) -> Any:
+    """By a pickle that a machine without ecad can read."""
+    data = pickle.dumps(model)
+    assert b"ecad_dsl" not in data
+    return pickle.loads(data)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": pickled, "torch.save": saved}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_is_not_under_the_schedule(copied: Any) -> None:
     transformer = pixart_transformer()
     plain = oracle.denoise_pixart(transformer, 3)
     with apply(transformer, oracle.reuse_schedule(inspect(transformer), 3)):
-        twin = copy.deepcopy(transformer)
+        twin = copied(transformer)
         assert torch.equal(oracle.denoise_pixart(twin, 3), plain)
         assert not torch.equal(oracle.denoise_pixart(transformer, 3), plain)
     assert twin.transformer_blocks[0].attn1 is twin.transformer_blocks[0]._modules["attn1"]
     with apply(twin, oracle.reuse_schedule(inspect(twin), 3)):
         assert not torch.equal(oracle.denoise_pixart(twin, 3), plain)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_pipeline_is_not_under_the_schedule(pipe: Any, generate: Generate, copied: Any) -> None:
+    plain = generate(pipe)
+    with apply(pipe, oracle.reuse_schedule(inspect(pipe), 5)):
+        generate(pipe)
+        twin = copied(pipe)
+        assert torch.equal(generate(twin), plain)
+        cached = generate(pipe)
+    assert not torch.equal(cached, plain)
+    with apply(twin, oracle.reuse_schedule(inspect(twin), 5)):
+        assert torch.equal(generate(twin), cached)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, *COPIES.values()], ids=["copy", *COPIES])
+def test_a_copy_of_a_component_is_the_plain_module(copied: Any) -> None:
+    transformer = pixart_transformer()
+    component = transformer.transformer_blocks[0].ff
+    with apply(transformer, oracle.reuse_schedule(inspect(transformer), 3)):
+        twin = copied(transformer.transformer_blocks[0].ff)
+    assert type(twin) is type(component)
+    assert twin is not component
+    assert torch.equal(twin(torch.ones(1, 2, 16)), component(torch.ones(1, 2, 16)))
 
 
 def test_schedulers_keep_their_signatures_and_copies_are_plain(pipe: Any) -> None:
