@@ -270,6 +270,8 @@ def cost(
     schedule = read_schedule(file, model, steps)
     result = cost_of(schedule, height, width)
     table = result.table
+    if height is None and width is None:
+        _note_size(file, table.height, table.width)
     cache_bytes = result.cache_elements * BYTES[dtype]
     parts = result.by_component.groupby(["stack", "component"], sort=False)[["recomputed", "macs", "macs_full"]].sum()
     if json:
@@ -295,5 +297,20 @@ def cost(
     ]
     lines.append(("[bold]total[/]", f"{schedule.recomputed:,}", f"{result.macs:,}", f"{result.macs_full:,}"))
     print_table(title, ("", "recomputed", "macs", "macs with attention"), lines)
+    own = [side for side, given in (("height", height), ("width", width)) if given is None]
+    if own:
+        size = f"{table.height} x {table.width} pixels, the model's own {' and '.join(own)}"
+        echo(f"counted for {size}; --height and --width count another size")
     echo(f"saves {result.saved:.1%} of the MACs of recomputing everything")
     echo(f"keeps up to {cache_bytes / 2**20:,.1f} MiB of outputs in {dtype}")
+
+
+def _note_size(file: str, height: int, width: int) -> None:
+    """Say that a file was made for pictures of another size than is counted, if it says so."""
+    from ecad_dsl.schedule.released import released_size
+
+    size = released_size(file) if Path(file).suffix.lower() == ".json" else None
+    if size is not None and size != (height, width):
+        made, counted = (f"{h} x {w}" for h, w in (size, (height, width)))
+        options = f"--height {size[0]} --width {size[1]}"
+        echo_err(f"{file} was made for {made} pixels, and {counted} are counted; to count the file's: {options}")

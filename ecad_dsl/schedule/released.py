@@ -75,6 +75,16 @@ def open_json(path: str | PathLike[str]) -> Callable[[str | ModelSpec | None], S
     return partial(_fit, _read(path))
 
 
+def released_size(path: str | PathLike[str]) -> tuple[int, int] | None:
+    """Height and width, in pixels, of the pictures that a released JSON file was made for; None where it does not say.
+
+    Raises:
+        EcadError: the file cannot be read or is damaged.
+    """
+    file = _read(path)
+    return None if file.height is None or file.width is None else (file.height, file.width)
+
+
 def export_json(
     schedule: Schedule,
     path: str | PathLike[str],

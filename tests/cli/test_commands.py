@@ -156,6 +156,20 @@ def test_cost_is_exact(ecad, write) -> None:
     assert sum(part["macs"] for part in result["parts"]) == result["macs"]
 
 
+def test_cost_says_for_which_size_it_counts(ecad, write) -> None:
+    released = PAPER / "flux_256_fast.json"
+    code, out, err = ecad("cost", released)
+    assert code == 0
+    assert "for 1024 x 1024 pixels, the model's own height and width; --height and --width count another" in out
+    made, options = "was made for 256 x 256 pixels", "--height 256 --width 256"
+    assert err == f"{released} {made}, and 1024 x 1024 are counted; to count the file's: {options}\n"
+    assert ecad("cost", "--json", released)[2] == err
+    code, out, err = ecad("cost", released, "--height", 256, "--width", 256)
+    assert (code, err) == (0, "")
+    assert "own" not in out
+    assert "256 x 512 pixels, the model's own height" in ecad("cost", write("cache all"), "--width", 512)[1]
+
+
 def test_generate_draws_the_same_picture_with_and_without_a_schedule_that_caches_nothing(
     ecad, write, tmp_path: Path
 ) -> None:
