@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from ecad_dsl.cli.console import (
+    BEGINS_ANEW,
     Dtype,
     JsonOption,
     ScheduleFiles,
@@ -17,6 +18,7 @@ from ecad_dsl.cli.console import (
     check_writable,
     console,
     echo,
+    interruptible,
     name_of,
     open_schedule,
     print_json,
@@ -198,6 +200,7 @@ def _transformer(target: ModelSpec, device: torch.device, dtype: Dtype | None, f
     return nn.Module.to(shipped, device, torch_dtype)  # diffusers' own `to` warns of parts that it does not have
 
 
+@interruptible(BEGINS_ANEW)
 def _measured(
     transformer: nn.Module,
     schedules: Mapping[str, Schedule],

@@ -11,6 +11,7 @@ import typer
 
 from ecad_dsl.cli.compare_model import Bed, Judge, pipeline_bed
 from ecad_dsl.cli.console import (
+    BEGINS_ANEW,
     JsonOption,
     SeedOption,
     WorkersOption,
@@ -19,6 +20,7 @@ from ecad_dsl.cli.console import (
     check_writable,
     console,
     echo,
+    interruptible,
     open_schedule,
     print_json,
     print_table,
@@ -50,6 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
+@interruptible(BEGINS_ANEW)
 def compare(
     files: Annotated[
         list[str],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ecad_dsl.models import ModelSpec
     from ecad_dsl.schedule import Schedule
 
-FINDINGS, WRONG_USE = 1, 2
+FINDINGS, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 File = Annotated[
     str,
@@ -241,6 +241,20 @@ def progress_bar(status: Status | None = None) -> Iterator[Progress]:
 
     with Bar(*columns, console=Console(stderr=True, highlight=False, emoji=False)) as progress:
         yield progress
+
+
+@contextmanager
+def interruptible(remains: str) -> Iterator[None]:
+    """Where Ctrl-C ends the command, and says what remains of its work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        echo_err(f"\ninterrupted; {remains}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+GOES_ON = "the same command goes on from there"
+BEGINS_ANEW = "what was measured is not kept; the same command begins anew"
 
 
 def writable_folder(folder: Path) -> Path:

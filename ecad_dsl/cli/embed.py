@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from ecad_dsl.cli.console import (
+    GOES_ON,
     JsonOption,
     check_writable,
     echo,
     echo_err,
+    interruptible,
     print_json,
     progress_bar,
     writable_folder,
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(prompts)
 
 
+@interruptible(f"what is encoded is kept, and {GOES_ON}")
 def embed(
     arguments: PromptArguments,
     model: ModelSource = "reference",

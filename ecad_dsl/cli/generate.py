@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecad_dsl.cli.console import (
+    GOES_ON,
     JsonOption,
     check_writable,
     echo,
     echo_err,
+    interruptible,
     open_schedule,
     print_json,
     progress_bar,
@@ -53,6 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command()(picture)
 
 
+@interruptible(f"every finished picture is kept, and {GOES_ON}")
 def generate(
     prompts: PromptArguments,
     schedule: Annotated[str | None, typer.Option("--schedule", "-c", help="Its file; none: no caching.")] = None,

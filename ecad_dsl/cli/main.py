@@ -31,7 +31,7 @@ from ecad_dsl.cli import (
     smoothcache,
     transfer,
 )
-from ecad_dsl.cli.console import WRONG_USE, echo_err
+from ecad_dsl.cli.console import INTERRUPTED, WRONG_USE, echo_err
 from ecad_dsl.errors import EcadError, EcadWarning
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(WRONG_USE)
     except KeyboardInterrupt:
         echo_err("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         sys.stderr.close()

@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.markup import escape
 
-from ecad_dsl.cli.console import echo, print_json, print_table, progress_bar, writable_folder
+from ecad_dsl.cli.console import GOES_ON, echo, interruptible, print_json, print_table, progress_bar, writable_folder
 from ecad_dsl.errors import EcadError
 
 
+@interruptible(f"finished pictures, numbers and timings are kept, and {GOES_ON}")
 def bench_plan(source: str, folder: Path, settings: Sequence[str], files: Sequence[str], *, json: bool) -> None:
     """Carry out a plan in a folder, print its table, and write it there as table.csv, .md and .tex.
 

@@ -10,9 +10,11 @@ import typer
 from rich.markup import escape
 
 from ecad_dsl.cli.console import (
+    GOES_ON,
     JsonOption,
     check_writable,
     echo,
+    interruptible,
     print_json,
     print_table,
     progress_bar,
@@ -56,6 +58,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(metrics_app, name="metrics")
 
 
+@interruptible(f"what is measured is kept, and {GOES_ON}")
 def score(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Of pictures; each is a row.")],
     metric: MetricOption,
@@ -122,6 +125,7 @@ def list_metrics(json: JsonOption = False) -> None:
         echo(f"{'':<14}weights: {known.weights}")
 
 
+@interruptible(f"what is measured is kept, and {GOES_ON}")
 def stats(
     folder: Annotated[Path, typer.Argument(help="Of real pictures: COCO, MJHQ-30K, or one's own.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .npz that `ecad score --reference` reads.")],

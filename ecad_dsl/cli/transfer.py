@@ -12,12 +12,14 @@ import typer
 
 from ecad_dsl.cli.compare import records
 from ecad_dsl.cli.console import (
+    BEGINS_ANEW,
     JsonOption,
     ScheduleFiles,
     SeedOption,
     WorkersOption,
     check_step_count,
     check_writable,
+    interruptible,
     print_json,
     print_table,
     progress_bar,
@@ -51,6 +53,7 @@ def register(app: typer.Typer) -> None:
     app.command()(transfer)
 
 
+@interruptible(BEGINS_ANEW)
 def transfer(
     files: ScheduleFiles,
     steps: Annotated[

@@ -41,8 +41,8 @@ class Picture:
             with Image.open(self.path) as file:
                 file.load()
                 picture = file.copy()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise EcadError(f"cannot read the picture {self.path}: {error}; delete it or make it anew") from error
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from error
         return picture if size is None else _middle(picture, size)
 
 
@@ -54,7 +54,8 @@ def read_folder(folder: Path, prompts: Path | None = None) -> list[Picture]:
     sets on the hub have it; else what is written in the PNG, as `ecad generate` does; else a .txt file beside it.
 
     Raises:
-        EcadError: there is no such folder or no picture in it, or the list of prompts does not fit.
+        EcadError: there is no such folder or no picture in it, a picture is damaged where its prompt would stand, or
+            the list of prompts does not fit.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -124,10 +125,20 @@ def _own_prompt(path: Path) -> str | None:
             with Image.open(path) as file:
                 if isinstance(prompt := file.info.get("prompt"), str):
                     return prompt
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
-            return None  # said again, and to the user, when it is measured
+        except _UNREADABLE as error:  # what it says of itself may come after where it is damaged
+            raise _unreadable(path, error) from error
     beside = path.with_suffix(".txt")
     return beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else None
+
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def _unreadable(path: Path, error: Exception) -> EcadError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return EcadError(f"cannot read the picture {path}: {error.strerror}")
+    reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # that one names the path again
+    return EcadError(f"{path} is damaged, cut short, or no picture{reason}; delete it or make it anew")
 
 
 def _middle(picture: Image.Image, size: int) -> Image.Image:

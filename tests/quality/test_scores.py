@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.quality.bootstrap import interval
@@ -117,6 +118,21 @@ def test_what_a_metric_lacks_is_named_before_anything_is_measured(folder: Path, 
             score(pictures, [Brightness(needs=["originals"])], store)
         with pytest.raises(EcadError, match=r"9 of 10 pictures have no original of their name, 1\.png"):
             score(pictures, [Brightness(needs=["originals"])], store, {"0.png": pictures[0]})
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.3, 0.6, 0.9])
+def test_a_picture_cut_short_is_said_to_be_damaged_not_to_lack_a_prompt(tmp_path: Path, share: float) -> None:
+    path, info = tmp_path / "cut.png", PngInfo()
+    info.add_text("prompt", "a red circle " * 40)
+    Image.effect_noise((16, 16), 80).save(path, pnginfo=info)
+    (whole,) = read_folder(tmp_path)
+    assert whole.prompt == "a red circle " * 40
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with (
+        ScoreStore(tmp_path / "scores.sqlite") as store,
+        pytest.raises(EcadError, match=r"cut\.png.*delete it or make"),
+    ):
+        score(read_folder(tmp_path), [Brightness(needs=["prompts"])], store)
 
 
 def test_a_damaged_picture_or_list_or_store_is_named(folder: Path, tmp_path: Path) -> None:
