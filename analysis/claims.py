@@ -173,8 +173,16 @@ def claim(line: pd.Series[Any], quantity: str = "reward") -> str:
         text += ", which is not beyond doubt"
     if line["saved"] == -inf:
         return f"{text}; its {quantity} is not reached at any cost"
-    low = "never reached" if line["saved_low"] == -inf else f"{line['saved_low']:.1%}"
-    return f"{text}; its {quantity} with {line['saved']:.1%} [{low}, {line['saved_high']:.1%}] of its MACs saved"
+    return f"{text}; its {quantity} {_at_its_quality(line['saved'], line['saved_low'], line['saved_high'])}"
+
+
+def _at_its_quality(saved: float, low: float, high: float) -> str:
+    """What is saved with its interval; or how much more is spent, with the interval of that."""
+    if saved < 0:
+        most = "never reached" if low == -inf else f"{-low:.1%}"
+        return f"costs {-saved:.1%} [{-high:.1%}, {most}] more MACs than it takes"
+    least = "never reached" if low == -inf else f"{low:.1%}"
+    return f"with {saved:.1%} [{least}, {high:.1%}] of its MACs saved"
 
 
 def over_costs(measured: Sequence[Measured], ours: Sequence[Measured], name: str = "evolved") -> pd.DataFrame:

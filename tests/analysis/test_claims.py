@@ -171,6 +171,10 @@ def test_the_sentence_is_what_the_row_says() -> None:
         f"{equal}; its reward with 30.0% [30.0%, 30.0%] of its MACs saved",
         "evolved: nothing costs as little as tiny (10.0% of the MACs)",
     ]
+    good = measured("fora-3", 40, rewards + 0.3, "FORA", "baseline")
+    assert claims.claim(claims.claims([plain, good], ours).iloc[1]).endswith(
+        "its reward costs 25.0% [25.0%, 25.0%] more MACs than it takes"
+    )
     noisy = measured("fora-3", 40, rewards[::-1] + 0.2, "FORA", "baseline")
     assert "not beyond doubt" in claims.claim(claims.claims([plain, noisy], ours).iloc[1])
 
