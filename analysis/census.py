@@ -46,7 +46,7 @@ def _windows(first: pd.Series[int], last: pd.Series[int], count: int) -> pd.Seri
 
 
 def survival(found: frames.Frames) -> pd.DataFrame:
-    """A row for each trait and value: how common it is among all candidates of a run, and on its front.
+    """A row for each trait and value: how common it is among all candidates of a run, and on its search front.
 
     ``all`` and ``front`` count schedules, ``all_share`` and ``front_share`` are of those that could be measured and of
     the front. ``lift`` is the ratio of both: above 1, the trait survives more often than it is tried. The first

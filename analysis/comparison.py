@@ -9,6 +9,7 @@ from ecad_dsl.analysis.claims import claims, dominated, hypervolumes, over_costs
 from ecad_dsl.analysis.compare import table
 from ecad_dsl.analysis.frames import Frames
 
+from ecad_dsl.evolution.store import HELD_OUT
 from ecad_dsl.quality.measure import Entry, Measured
 from ecad_dsl.quality.prompts import PromptSet
 
@@ -39,18 +40,21 @@ def compared(measured: Sequence[Measured]) -> dict[str, pd.DataFrame]:
 
 
 def measured_in(
-    run: Frames, quantity: str = "reward", prompt_set: str = "held-out", family: str = "evolved"
+    run: Frames, quantity: str = "reward", prompt_set: str = HELD_OUT, family: str = "evolved"
 ) -> list[Measured]:
-    """What a run keeps of its front on a prompt set, to be compared with what else was measured on these prompts.
+    """What a run keeps of a front on a prompt set, to be compared with what else was measured on these prompts.
 
-    Left out are those on the front that were not measured on every prompt of the set.
+    On held-out prompts that is its final front, on others its search front; without those of it that were not measured
+    on every prompt of the set.
     """
     known = run.evaluations
     values = known[(known["quantity"] == quantity) & (known["prompt_set"] == prompt_set)]
     by_key = {str(key): lines.sort_values("position")["value"] for key, lines in values.groupby("key")}
     whole = max(map(len, by_key.values()), default=0)
     found = []
-    for line in run.front.to_dict("records"):
+    # Nothing but the final front is measured on held-out prompts.
+    front = run.candidates.sort_values("macs") if prompt_set == HELD_OUT else run.front
+    for line in front.to_dict("records"):
         own = by_key.get(line["key"])
         if own is not None and len(own) == whole:
             entry = Entry(line["name"], "evolved", run.schedule(line["program"]), family)

@@ -88,7 +88,10 @@ class Frames:
 
     @property
     def front(self) -> pd.DataFrame:
-        """The candidates on the front, the cheapest first."""
+        """The search front: what no other candidate beats by what the search went by; the cheapest first.
+
+        The files in the run's ``front/`` are the final front, which may have been told apart by more.
+        """
         return self.candidates[self.candidates["on_front"]].sort_values("macs", ignore_index=True)
 
     def _repr_html_(self) -> str:
@@ -98,7 +101,7 @@ class Frames:
         table = self.front[["name", "generation", "rules", "macs_share", *objectives]]
         return (
             f"<p>{len(self.candidates):,} candidates in {len(self.generations):,} generations on"
-            f" {escape(self.spec.title)}, {self.steps} steps; {len(self.front)} on the front. Recomputed by none"
+            f" {escape(self.spec.title)}, {self.steps} steps; {len(self.front)} on the search front. Recomputed by none"
             f" (pale) to all (full) of {len(schedules)} of them:</p>{heat_map(*schedules) if schedules else ''}"
             f"{table.to_html(index=False, float_format='{:.3f}'.format, escape=True, border=0)}"
         )

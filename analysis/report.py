@@ -190,8 +190,10 @@ def _search_note(frames: Frames) -> str:
     return (
         f"{len(candidates):,} schedules were measured in {len(generations):,} generations, the first of them written by"
         f" hand; {failed:,} failed. Measuring took {candidates['seconds'].sum():,.0f} s in all processes together."
-        " Hypervolume is the area that the front dominates on the calibration prompts; 1 is the area between the worst"
-        " and the best values of the first generation."
+        " The search front is all that nothing measured beats, by what the search goes by on the calibration prompts;"
+        " the final front, which this page compares, is what the run's folder front/ has of it in the end. Hypervolume"
+        " is the area that the search front dominates; 1 is the area between the worst and the best values of the first"
+        " generation."
     )
 
 
@@ -289,11 +291,11 @@ def equal_cost(table: pd.DataFrame, macs: float) -> str | None:
     return str(baselines.loc[distance.idxmin(), "name"])
 
 
-# The front as a whole.
+# The final front as a whole.
 
 
 def _census(report: Report) -> dict[str, Any] | None:
-    """Which cells and rules the front's schedules share."""
+    """Which cells and rules the schedules of the final front share; and what survived on the search front."""
     front = {name: key for name, key in report.keys.items() if name in report.schedules}
     schedules = [report.schedules[name] for name in front]
     if not schedules:
@@ -307,7 +309,7 @@ def _census(report: Report) -> dict[str, Any] | None:
     return {
         "traits": survived.to_dict("records"),
         "agreement": _agreement(schedules),
-        "note": f"Of the {len(mapped)} schedules of the front that are shown here, how many recompute each cell.",
+        "note": f"Of the {len(mapped)} schedules of the final front that are shown here, how many recompute each cell.",
         "heat_map": Markup(heat_map(*mapped)),
         "rules": [
             {"rule": rule, "schedules": int(count), "share": count / len(schedules)} for rule, count in shared.items()
@@ -318,7 +320,7 @@ def _census(report: Report) -> dict[str, Any] | None:
 
 
 def _agreement(schedules: Sequence[Schedule]) -> list[dict[str, Any]]:
-    """How alike the front and each released schedule are, on the grid that all models share."""
+    """How alike the final front and each released schedule are, on the grid that all models share."""
     lines = []
     for name in library.names("paper"):
         program = library.load(name)

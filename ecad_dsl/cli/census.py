@@ -13,6 +13,7 @@ from ecad_dsl.cli.console import (
     StepsOption,
     check_picture,
     check_writable,
+    console,
     echo_err,
     open_schedule,
     print_json,
@@ -44,7 +45,8 @@ def census(
 ) -> None:
     """Count what schedules have in common: when and where they recompute; of a run also which rules survived.
 
-    Beside them stand the released schedules of the paper, each on its own model.
+    Of a run they are the search front: all that nothing measured beats, by what the search goes by. Beside them stand
+    the released schedules of the paper, each on its own model.
     """
     from ecad_dsl.analysis.census import agreement, profile
 
@@ -78,7 +80,7 @@ def census(
 
 
 def _read(files: list[str], model: str | None, steps: int | None) -> tuple[list[Schedule], pd.DataFrame | None]:
-    """The schedules; and of a run, whose front they are, which traits survived in it."""
+    """The schedules; and of a run, whose search front they are, which traits survived in it."""
     from ecad_dsl.analysis import frames
     from ecad_dsl.analysis.census import survival
 
@@ -102,17 +104,21 @@ def _released() -> dict[str, Schedule]:
 
 
 def _print_survival(table: pd.DataFrame) -> None:
-    """The most common values of each trait on the front."""
+    """The most common values of each trait on the search front."""
     shown = table[table["front"] > 0].groupby("trait", observed=True).head(5)
     print_table(
         "Which rules survive: schedules that have at least one such rule",
-        ("trait", "of all", "of the front", "lift"),
+        ("trait", "of all", "of the search front", "lift"),
         [
             (f"{line['trait']}: {line['value']}", f"{line['all']} ({line['all_share']:.0%})",
              f"{line['front']} ({line['front_share']:.0%})", f"{line['lift']:.2f}")
             for _, line in shown.iterrows()
         ],
     )  # fmt: skip
+    console().print(
+        "[dim]search front: what nothing measured beats, by what the search goes by. The files in front/, which `ecad"
+        " compare` and `ecad report` measure, are the final front.[/]"
+    )
 
 
 def _print_profiles(profiles: dict[str, pd.DataFrame], alike: dict[str, pd.DataFrame], count: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule import Schedule
 
 SHOWN = 10
-"""Of the front, so many schedules are measured, evenly spread over its costs; rivals' answers come on top."""
+"""Of the final front, so many schedules are measured, evenly spread over its costs; rivals' answers come on top."""
 RIVALS = ("fora-2", "fora-3", "fora-4", "7 steps", "5 steps")
 """Baselines that are each answered by the best bred schedule of no more MACs."""
 
@@ -44,7 +44,7 @@ def report(
     ] = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Write a run as one HTML file that opens from disk: its front beside the baselines, with pictures and programs.
+    """Write a run as one HTML file that opens from disk: its final front, the baselines, pictures and programs.
 
     A run on the built-in model is measured on held-out prompts for it. Of other runs, the page shows what they stored.
     """
@@ -188,7 +188,7 @@ def _quality(candidates: pd.DataFrame) -> str:
 
 
 def _front(run: Path, found: Frames) -> pd.DataFrame:
-    """The bred candidates that the run has written down as its front."""
+    """The final front: the bred candidates that the run has written down in ``front/``."""
     written = {file.stem for file in (run / "front").glob("*.ecad")}
     bred = found.candidates[found.candidates["generation"] > 0].sort_values("macs")
     listed = bred[bred["name"].isin(written)]

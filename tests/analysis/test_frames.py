@@ -16,8 +16,8 @@ from ecad_dsl.models import load_spec
 from ecad_dsl.quality.measure import reference_sampler
 from ecad_dsl.quality.prompts import calibration, held_out
 from ecad_dsl.reference.pipeline import load_reference
-from ecad_dsl.schedule import compile, parse
-from tests.evolution.synthetic import Synthetic
+from ecad_dsl.schedule import Schedule, compile, parse
+from tests.evolution.synthetic import Synthetic, SyntheticPrompts
 
 SPEC = load_spec("reference")
 
@@ -116,6 +116,22 @@ def test_what_was_measured_on_held_out_prompts_can_be_compared(pictured: Path) -
         assert m.rewards.mean() == pytest.approx(line["held_out_reward"])
         assert m.entry.schedule.key == line["key"]
     assert loaded.candidates.loc[~loaded.candidates["on_front"], "held_out_reward"].isna().all()
+
+
+def test_the_final_front_is_compared_though_the_search_front_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(problem: SyntheticPrompts, schedule: Schedule) -> list[float]:
+        return [float(round(40 * reward)) for reward in problem.reward(schedule)]
+
+    monkeypatch.setattr(SyntheticPrompts, "fidelity", coarse)
+    *_, last = evolve(SyntheticPrompts(), tmp_path, population=6, generations=3, seed=0, objective="fidelity")
+    loaded = frames.load(tmp_path, "reference", 20)
+    final = {candidate.schedule.key for candidate in last.front}
+    assert final - set(loaded.front["key"])
+    measured = comparison.measured_in(loaded)
+    assert {m.entry.schedule.key for m in measured} == final
+    assert [m.entry.name for m in measured] == sorted(path.stem for path in (tmp_path / "front").iterdir())
 
 
 def test_what_is_written_is_read_back(loaded: frames.Frames, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_a_run_is_set_beside_the_released_schedules(ecad, tmp_path: Path) -> Non
     code, out, err = ecad("census", tmp_path / "run", *target, "--map", tmp_path / "map.png")
     assert code == 0, err
     assert "Which rules survive" in out
+    assert "of the search front" in out
     assert f"these {len(last.front)}" in out
     assert (tmp_path / "map.png").stat().st_size > 1000
     found = json.loads(ecad("census", tmp_path / "run", *target, "--json")[1])
