@@ -129,7 +129,7 @@ def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | Non
     if wrong := next((key for key, schedule in schedules.items() if schedule.key != key), None):
         raise EcadError(
             f"candidate {wrong[:8]} of {run} is another schedule on {spec.title} with {count} steps; pass the model"
-            " (of as many blocks) and the steps that the run was for"
+            " (of as many blocks) and the steps that the run was for: --model and --steps, or model= and steps="
         )
     return Frames(
         _held_out(_candidates(found, schedules, front, count), measured),
@@ -218,7 +218,10 @@ def _target(
         said = load_spec(said)
     count = steps or settings.get("problem steps")
     if not isinstance(said, ModelSpec) or not isinstance(count, int):
-        raise EcadError(f"the run in {run} does not say for which known model or how many steps it is; pass both")
+        raise EcadError(
+            f"the run in {run} does not say for which known model or how many steps it is; say both: --model NAME (or"
+            " the .toml file of its spec) --steps N, or model= and steps="
+        )
     return said, count
 
 

@@ -48,6 +48,15 @@ if TYPE_CHECKING:
     from ecad_dsl.reference.pipeline import ReferencePipeline
 
 
+MetricOption = Annotated[str, typer.Option(help="The reward of a model's pictures: image-reward, clip.")]
+MetricWeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="Of the metric: a file, a folder or a name on the hub.")
+]
+PromptFileOption = Annotated[
+    Path | None, typer.Option(help="With --model: file of the held-out prompts (`ecad prompts` reads it).")
+]
+
+
 def register(app: typer.Typer) -> None:
     app.command()(compare)
 
@@ -74,11 +83,9 @@ def compare(
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of paired timing; 0: no timing.")] = 5,
     model: ModelSource = "reference",
-    metric: Annotated[str, typer.Option(help="The reward of a model's pictures: image-reward, clip.")] = "image-reward",
-    weights: Annotated[str | None, typer.Option(help="Of the metric: a file, a folder or a name on the hub.")] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option(help="With --model: file of the held-out prompts (`ecad prompts` reads it).")
-    ] = None,
+    metric: MetricOption = "image-reward",
+    weights: MetricWeightsOption = None,
+    prompt_file: PromptFileOption = None,
     height: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Pixels; the model's own if not given.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="With --model: pictures drawn together, and timed together.")] = 4,
@@ -116,7 +123,7 @@ def compare(
     if model == "reference":
         from ecad_dsl.reference.pipeline import load_reference
 
-        bed = _reference(load_reference(), prompts, seed)
+        bed = reference_bed(load_reference(), prompts, seed)
     else:
         size = {name: value for name, value in (("height", height), ("width", width)) if value is not None}
         loading = loading_of(model, revision, dtype, device, offload, quantize)
@@ -179,7 +186,7 @@ def _files(files: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _reference(pipe: ReferencePipeline, prompts: int, seed: int) -> Bed:
+def reference_bed(pipe: ReferencePipeline, prompts: int, seed: int) -> Bed:
     """The reference model with so many of its held-out prompts."""
     from ecad_dsl.quality.measure import reference_sampler
     from ecad_dsl.quality.prompts import held_out
@@ -222,7 +229,7 @@ def measure_all(
     workers: int | None,
 ) -> list[Measured]:
     """Every entry on held-out prompts of the reference model, with a progress bar; timed in batches of 4 pictures."""
-    return measure_on(_reference(pipe, prompts, seed), entries, rounds, workers)
+    return measure_on(reference_bed(pipe, prompts, seed), entries, rounds, workers)
 
 
 def measure_on(bed: Bed, entries: Sequence[Entry], rounds: int, workers: int | None) -> list[Measured]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,21 @@ class Judge:
     embeddings: Path | None
     size: Mapping[str, Any]
     batch: int
+
+
+def drawn_with(bed: Bed, options: Mapping[str, Any]) -> Rewarding:
+    """The bed's pictures with other arguments of the pipeline's call, which is not loaded again for it.
+
+    A pipeline has one set of them at a time: what is asked for last.
+    """
+    from ecad_dsl.evolution.full_size import Judged
+    from ecad_dsl.quality.measure import Sampler
+
+    if isinstance(bed.sampler, Judged):
+        bed.sampler.problem.studio.options = {**bed.sampler.options, **options}
+        return bed.sampler
+    assert isinstance(bed.sampler, Sampler)
+    return replace(bed.sampler, options={**bed.sampler.options, **options})
 
 
 def pipeline_bed(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecad_dsl.cli.compare import measure_all
-from ecad_dsl.cli.console import WorkersOption, check_writable, echo, echo_err
+from ecad_dsl.cli.console import ModelOption, StepsOption, WorkersOption, check_writable, echo, echo_err
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,8 @@ def report(
         int | None, typer.Option("--seed", min=0, help="Of the held-out prompts; the run's own if not given.")
     ] = None,
     workers: WorkersOption = None,
+    model: ModelOption = None,
+    steps: StepsOption = None,
 ) -> None:
     """Write a run as one HTML file that opens from disk: its final front, the baselines, pictures and programs.
 
@@ -55,8 +57,11 @@ def report(
     with RunStore(run, create=False) as store:
         settings = store.settings()
     check_writable(output)
-    found = frames.load(run)
-    commands = [_evolve_command(run, settings), _report_command(run, prompts, rounds, pictures, seed)]
+    found = frames.load(run, model, steps)
+    commands = [
+        _evolve_command(run, settings),
+        _report_command(run, prompts, rounds, pictures, {"seed": seed, "model": model, "steps": steps}),
+    ]
     if settings.get("problem model") != "reference":
         echo_err("the pictures of this run's model cannot be drawn here; the report shows what the run has stored")
         page = stored(run, found, settings, commands[1:])
@@ -263,9 +268,10 @@ def _evolve_command(run: Path, settings: Mapping[str, Any]) -> str:
     return _command("evolve", {"run": run, **options})
 
 
-def _report_command(run: Path, prompts: int, rounds: int, pictures: int, seed: int | None) -> str:
-    options: dict[str, Any] = {"prompts": prompts, "rounds": rounds, "pictures": pictures}
-    return f"{_command('report', options | ({} if seed is None else {'seed': seed}))} {shlex.quote(str(run))}"
+def _report_command(run: Path, prompts: int, rounds: int, pictures: int, asked: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in asked.items() if value is not None}
+    options = {"prompts": prompts, "rounds": rounds, "pictures": pictures, **given}
+    return f"{_command('report', options)} {shlex.quote(str(run))}"
 
 
 def _command(verb: str, options: Mapping[str, Any]) -> str:

@@ -1,16 +1,17 @@
-"""``ecad transfer``: schedules at other numbers of steps, sizes and guidance than they were found at."""
+"""``ecad transfer``: schedules at other numbers of steps, sizes and guidance, on other models than they were found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecad_dsl.cli.compare import records
+from ecad_dsl.cli.compare import MetricOption, MetricWeightsOption, PromptFileOption, records, reference_bed
+from ecad_dsl.cli.compare_model import Bed, Judge, drawn_with, pipeline_bed
 from ecad_dsl.cli.console import (
     BEGINS_ANEW,
     JsonOption,
@@ -26,6 +27,16 @@ from ecad_dsl.cli.console import (
     read,
     unused_name,
 )
+from ecad_dsl.cli.loading import (
+    DeviceOption,
+    DtypeOption,
+    EmbeddingsOption,
+    ModelSource,
+    OffloadOption,
+    QuantizeOption,
+    RevisionOption,
+    loading_of,
+)
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
@@ -34,19 +45,30 @@ if TYPE_CHECKING:
     from ecad_dsl.language import Program
     from ecad_dsl.models import ModelSpec
     from ecad_dsl.quality.measure import Entry, Measured
-    from ecad_dsl.reference.pipeline import ReferencePipeline
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What pictures are drawn with."""
+    """What pictures are drawn with; the model's own size and guidance where None."""
 
     steps: int
-    size: int
-    guidance: float
+    size: int | None
+    guidance: float | None
 
     def __str__(self) -> str:
-        return f"{self.steps} steps, {self.size} px, guidance {self.guidance:g}"
+        parts = [f"{self.steps} steps"]
+        parts += [] if self.size is None else [f"{self.size} px"]
+        parts += [] if self.guidance is None else [f"guidance {self.guidance:g}"]
+        return ", ".join(parts)
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Of the pipeline's call, but for the steps."""
+        given = {"height": self.size, "width": self.size, "guidance_scale": self.guidance}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+REFERENCE_SIZE, REFERENCE_GUIDANCE = "256", "3"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,33 +81,57 @@ def transfer(
     steps: Annotated[
         str, typer.Option("--steps", "-s", help="Numbers of steps, such as 12,20,30; programs are rewritten for each.")
     ] = "12,16,20,30",
-    sizes: Annotated[str, typer.Option(help="Widths and heights in pixels, such as 256,384.")] = "256",
-    guidance: Annotated[str, typer.Option(help="Guidance scales, such as 2,3,5.")] = "3",
+    sizes: Annotated[
+        str | None, typer.Option(help="Widths and heights in pixels, such as 256,384; the model's own if not given.")
+    ] = None,
+    guidance: Annotated[
+        str | None, typer.Option(help="Guidance scales, such as 2,3,5; the model's own if not given.")
+    ] = None,
+    home: Annotated[
+        str | None, typer.Option(help="The setting that they were found at, as the table calls it; marked in it.")
+    ] = None,
     prompts: Annotated[int, typer.Option(min=2, max=10_000, help="Held-out prompts.")] = 64,
     seed: SeedOption = 0,
+    model: ModelSource = "reference",
+    metric: MetricOption = "image-reward",
+    weights: MetricWeightsOption = None,
+    prompt_file: PromptFileOption = None,
+    batch: Annotated[int, typer.Option(min=1, help="With --model: pictures drawn together.")] = 4,
+    embeddings: EmbeddingsOption = None,
+    revision: RevisionOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    offload: OffloadOption = "none",
+    quantize: QuantizeOption = "none",
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure programs where they were not found, on the reference model, against the baselines made for there.
+    """Measure programs where they were not found, against the baselines made for there.
 
-    Every combination of steps, sizes and guidance is a setting. Other models: `ecad retarget`, then `ecad compare`, or
-    `transfer_table` in Python.
+    On the reference model; with --model on another, such as a variant of the one that they were found on, by its
+    pictures for --prompt-file and a metric. Every combination of steps, sizes and guidance is a setting.
     """
     from ecad_dsl.analysis.transfer import transfer_table
     from ecad_dsl.files import write_text
-    from ecad_dsl.reference.pipeline import load_reference
-    from ecad_dsl.runtime import inspect
 
     programs = {file: read(file) for file in files}
     if csv is not None:
         check_writable(csv)
-    settings = list(_settings(steps, sizes, guidance))
-    pipe = load_reference()
-    spec = inspect(pipe)
-    for setting in settings:
-        check_step_count(pipe, setting.steps)
-    entries = {setting: _entries(programs, spec, setting) for setting in settings}
+    if model == "reference":
+        sizes, guidance = sizes or REFERENCE_SIZE, guidance or REFERENCE_GUIDANCE
+        settings = list(_settings(steps, sizes, guidance))
+        bed = _reference(settings, prompts, seed)
+    else:
+        settings = list(_settings(steps, sizes, guidance))
+        loading = loading_of(model, revision, dtype, device, offload, quantize)
+        judge = Judge(metric, weights, embeddings, {}, batch)
+        bed = pipeline_bed(loading, judge, prompt_file, prompts, settings[0].steps, seed, timed=False)
+    if home is not None and home not in map(str, settings):
+        raise EcadError(f"--home is one of the settings: {'; '.join(map(str, settings))}; not {home!r}")
+    for size in dict.fromkeys(setting.size for setting in settings):
+        _check_size(bed.spec, size)
+    entries = {setting: _entries(programs, bed.spec, setting) for setting in settings}
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=sum(map(len, entries.values())))
 
@@ -95,8 +141,8 @@ def transfer(
         measured = {}
         for setting, found in entries.items():
             bar.update(task, description=str(setting))
-            measured[str(setting)] = _measure(pipe, setting, found, prompts, seed, workers, advance)
-    table = transfer_table(measured)
+            measured[str(setting)] = _measure(bed, setting, found, workers, advance)
+    table = transfer_table(measured, home)
     if csv is not None:
         write_text(csv, table.to_csv(index=False))
     if json:
@@ -105,15 +151,38 @@ def transfer(
         _print(table)
 
 
-def _settings(steps: str, sizes: str, guidance: str) -> Iterator[Setting]:
+def _reference(settings: Sequence[Setting], prompts: int, seed: int) -> Bed:
+    from ecad_dsl.reference.pipeline import load_reference
+
+    for setting in settings:
+        if setting.size is not None and (setting.size < 32 or setting.size % 16):
+            raise EcadError(f"--sizes are multiples of 16 from 32 up on the reference model, not {setting.size}")
+    pipe = load_reference()
+    for setting in settings:
+        check_step_count(pipe, setting.steps)
+    return reference_bed(pipe, prompts, seed)
+
+
+def _check_size(spec: ModelSpec, size: int | None) -> None:
+    """Refuse a size that the model cannot make, before any picture is drawn."""
+    from ecad_dsl.schedule.cost import cost_table
+
+    cost_table(spec, size, size)
+
+
+def _settings(steps: str, sizes: str | None, guidance: str | None) -> Iterator[Setting]:
     for count in _numbers("--steps", steps):
-        for size in _numbers("--sizes", sizes):
-            for scale in _numbers("--guidance", guidance):
+        for size in _or_own("--sizes", sizes):
+            for scale in _or_own("--guidance", guidance):
                 if count != int(count) or count < 2:
                     raise EcadError(f"--steps are whole numbers from 2 up, not {count:g}")
-                if size != int(size) or size < 32 or size % 16:
-                    raise EcadError(f"--sizes are multiples of 16 from 32 up, not {size:g}")
-                yield Setting(int(count), int(size), scale)
+                if size is not None and (size != int(size) or size < 1):
+                    raise EcadError(f"--sizes are whole numbers of pixels, not {size:g}")
+                yield Setting(int(count), None if size is None else int(size), scale)
+
+
+def _or_own(option: str, text: str | None) -> Sequence[float | None]:
+    return [None] if text is None else _numbers(option, text)
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -145,22 +214,13 @@ def _entries(programs: dict[str, Program], spec: ModelSpec, setting: Setting) ->
 
 
 def _measure(
-    pipe: ReferencePipeline,
-    setting: Setting,
-    entries: Sequence[Entry],
-    prompts: int,
-    seed: int,
-    workers: int | None,
-    on_done: Callable[[str], None],
+    bed: Bed, setting: Setting, entries: Sequence[Entry], workers: int | None, on_done: Callable[[str], None]
 ) -> list[Measured]:
-    from ecad_dsl.quality.measure import measure, reference_sampler
-    from ecad_dsl.quality.prompts import held_out
+    from ecad_dsl.quality.measure import measure
     from ecad_dsl.workers import cpu_count
 
-    sampler = reference_sampler(pipe, held_out(prompts, seed))
-    drawn = {"height": setting.size, "width": setting.size, "guidance_scale": setting.guidance}
-    placed = replace(sampler, options={**sampler.options, **drawn})
-    return measure(placed, entries, on_done=on_done, workers=workers or cpu_count())
+    workers = workers or bed.workers or cpu_count()
+    return measure(drawn_with(bed, setting.options), entries, on_done=on_done, workers=workers)
 
 
 def _print(table: pd.DataFrame) -> None:

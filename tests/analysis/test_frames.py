@@ -154,7 +154,7 @@ def test_tables_have_one_of_two_formats(tmp_path: Path) -> None:
 
 
 def test_a_run_that_does_not_say_its_model(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(EcadError, match="pass both"):
+    with pytest.raises(EcadError, match="say both"):
         frames.load(run)
     with pytest.raises(EcadError, match="another schedule on"):
         frames.load(run, SPEC.resized({"blocks": 9}), 20)

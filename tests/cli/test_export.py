@@ -18,4 +18,4 @@ def test_every_table_is_written(ecad, tmp_path: Path) -> None:
     assert f"candidates.csv: {last.evaluated} rows" in out
     assert ecad("runs", "export", tmp_path / "run", "-o", tmp_path, "--format", "parquet", *target)[0] == 0
     assert len(pd.read_parquet(tmp_path / "candidates.parquet")) == last.evaluated
-    assert "pass both" in ecad("runs", "export", tmp_path / "run", "-o", tmp_path)[2]
+    assert "--model NAME" in ecad("runs", "export", tmp_path / "run", "-o", tmp_path)[2]

@@ -37,6 +37,17 @@ def test_a_run_on_another_model_is_told_from_what_it_has_stored(ecad, tmp_path: 
     assert json.loads(page.data)["pictures"] == {}
 
 
+def test_a_run_that_names_no_known_model_is_told_it(ecad, tmp_path: Path) -> None:
+    for _ in evolve(Synthetic(), tmp_path, population=3, generations=1, seed=0):
+        pass
+    code, _, err = ecad("report", tmp_path)
+    assert code == 2
+    assert "--model NAME" in err
+    code, _, err = ecad("report", tmp_path, "--model", "reference", "--steps", 20)
+    assert code == 0, err
+    assert "--model reference --steps 20" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_what_is_no_run_or_no_file_is_refused(ecad, tmp_path: Path) -> None:
     code, _, err = ecad("report", tmp_path / "nowhere")
     assert code == 2
