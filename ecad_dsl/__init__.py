@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ecad_dsl.errors import EcadError, EcadWarning
 
 if TYPE_CHECKING:
+    from ecad_dsl.evolution.candidate import Candidate
     from ecad_dsl.evolution.problem import PipelineProblem, Problem, Prompted
-    from ecad_dsl.evolution.search import Candidate, Progress, evolve
+    from ecad_dsl.evolution.search import Progress, evolve
     from ecad_dsl.language import Diagnostic, Program, ScheduleSyntaxError
     from ecad_dsl.models import ModelSpec, load_spec
     from ecad_dsl.pipelines.load import call_defaults, load_pipeline
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ecad_dsl.schedule.source import format, load, parse
 
 _HOMES = {
-    "Candidate": "evolution.search",
+    "Candidate": "evolution.candidate",
     "CompileError": "schedule",
     "Diagnostic": "language",
     "Diff": "schedule.diff",

@@ -21,7 +21,7 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 
 from ecad_dsl.evolution.genome import Origin, Rules, Space
 from ecad_dsl.evolution.parts import Random, ranges
-from ecad_dsl.evolution.screen import Array
+from ecad_dsl.evolution.screen import Array, column
 from ecad_dsl.language.tree import Action, BlockRange, Components, Program, Range, Rule, StepRange
 from ecad_dsl.schedule import Schedule
 
@@ -64,7 +64,8 @@ class BitSearch:
             crossover=PointCrossover(POINTS, prob=CROSSED),
             mutation=BitflipMutation(prob=FLIPPED),
         )
-        problem = PymooProblem(n_var=space.steps * space.spec.cells, n_obj=objectives, xl=0, xu=1, vtype=bool)
+        bits = space.steps * space.spec.cells
+        problem = PymooProblem(n_var=bits, n_obj=objectives, n_ieq_constr=1, xl=0, xu=1, vtype=bool)
         self._algorithm.setup(problem, seed=seed, termination=("n_gen", math.inf), verbose=False)
         self._asked: Any = None
         self._generation = -1
@@ -76,18 +77,25 @@ class BitSearch:
         origin = Origin("bits" if self._generation else "first population")
         return [] if self._asked is None else [BitGenome(self._schedule(i.X), origin) for i in self._asked]
 
-    def tell(self, objectives: Array) -> None:
-        """What the genomes asked for last are worth, [genomes, objectives], less being better."""
-        self._asked.set("F", objectives)
+    def tell(self, objectives: Array, violations: Array | None = None) -> None:
+        """What the genomes asked for last are worth, [genomes, objectives], less being better.
+
+        ``violations``: by how much each misses what it must keep to, [genomes]; None: they all keep to it.
+        """
+        self._asked.set(F=objectives, CV=column(violations, objectives))
         self._algorithm.tell(infills=self._asked)
 
     def alive(self) -> list[BitGenome]:
         """The population."""
         return [BitGenome(self._schedule(individual.X), Origin("bits")) for individual in self._algorithm.pop]
 
-    def tell_again(self, objectives: Array) -> None:
+    def tell_again(self, objectives: Array, violations: Array | None = None) -> None:
         """What the population is worth now, where that has changed."""
-        self._algorithm.pop.set("F", objectives)
+        self._algorithm.pop.set(F=objectives, CV=column(violations, objectives))
+
+    def shortened(self) -> list[BitGenome]:
+        """Programs are not what is bred: none."""
+        return []
 
     def _schedule(self, bits: Bits) -> Schedule:
         cells = bits.astype(np.bool_).reshape(self._space.steps, -1)
@@ -113,8 +121,8 @@ def spelled(schedule: Schedule) -> Rules:
         for stack, mask in zip(schedule.spec.stacks, masks, strict=True):
             # Components that reuse the same blocks share a rule.
             alike: dict[tuple[int, ...], list[str]] = {}
-            for component, column in zip(stack.components, mask.T, strict=True):
-                reused = tuple(int(block) for block in np.flatnonzero(~column))
+            for component, cells in zip(stack.components, mask.T, strict=True):
+                reused = tuple(int(block) for block in np.flatnonzero(~cells))
                 if reused:
                     alike.setdefault(reused, []).append(component.name)
             for blocks, names in alike.items():

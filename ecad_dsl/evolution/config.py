@@ -77,6 +77,19 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise EcadError(f"cannot read {path}: {error}; put it right, or start another run") from error
 
 
+def refuse_older(folder: Path, search: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run of an ecad that traded one quality against MACs, and nothing else.
+
+    Raises:
+        EcadError: ``search``, its settings, say that it is one.
+    """
+    if "objective" in search:
+        raise EcadError(
+            f"the run in {folder} was started by an older ecad, with objective {search['objective']} and not yet with"
+            " objectives; go on with it in that version, or start another run (`ecad runs show` tells what it found)"
+        )
+
+
 def _place(name: str) -> tuple[str, str]:
     """The table and key of a setting's name in the store."""
     for prefix, table in (("problem ", "problem"), ("version of ", "versions")):

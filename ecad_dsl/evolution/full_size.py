@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from ecad_dsl.quality.metric import Batch, Metric
 from ecad_dsl.quality.metrics import METRICS, Asked, load_metric
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import reference_reward
+from ecad_dsl.quality.timing import share_of_time
 from ecad_dsl.runtime import apply
 from ecad_dsl.schedule import Schedule, compile, cost
+from ecad_dsl.schedule.cost import Cost
 
 FIRST = 12
 """So many of the prompts are enough to tell fidelity."""
@@ -153,6 +155,8 @@ class FullSizeProblem:
     prompts: PromptSet
     steps: int
     held_out: PromptSet | None = None
+    first: int = FIRST
+    """So many of the prompts tell fidelity."""
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -182,7 +186,7 @@ class FullSizeProblem:
 
     def on(self, prompts: PromptSet) -> FullSizeProblem:
         """The same with other prompts, and with the same pipeline."""
-        return replace(self, prompts=prompts, held_out=None)
+        return replace(self, prompts=prompts, held_out=None, first=len(prompts))
 
     def reward(self, schedule: Schedule) -> Array:
         """[prompts]"""
@@ -194,18 +198,32 @@ class FullSizeProblem:
         """PSNR to the uncached pictures of the first prompts."""
         from ecad_dsl.quality.fidelity import Psnr
 
-        first = self.prompts[:FIRST]
+        first = self.prompts[: self.first]
         pictures = [picture for _, batch in self._batches(first, schedule) for picture in batch]
         return Psnr().numbers(Batch(pictures, originals=self._uncached))[:, 0]
 
+    def latency(self, schedule: Schedule) -> float:
+        """Of one picture, from the prompt to the pixels, as a share of its time without a cache."""
+        timed = Judged(self).timer(1)
+        return share_of_time(partial(timed.plain, self.steps), partial(timed.under, schedule))
+
     def macs(self, schedule: Schedule) -> int:
         """Of one picture of the size that is drawn."""
-        return cost(schedule, self.studio.options.get("height"), self.studio.options.get("width")).macs
+        return self._cost(schedule).macs
+
+    def macs_full(self, schedule: Schedule) -> int:
+        return self._cost(schedule).macs_full
+
+    def cache_bytes(self, schedule: Schedule) -> int:
+        return self._cost(schedule).cache_elements * self.studio.loading.torch_dtype.itemsize
+
+    def _cost(self, schedule: Schedule) -> Cost:
+        return cost(schedule, self.studio.options.get("height"), self.studio.options.get("width"))
 
     @cached_property
     def _uncached(self) -> list[Image.Image]:
         everything = compile(Program(()), self.spec, self.steps)
-        return [picture for _, batch in self._batches(self.prompts[:FIRST], everything) for picture in batch]
+        return [picture for _, batch in self._batches(self.prompts[: self.first], everything) for picture in batch]
 
     def _batches(self, prompts: PromptSet, schedule: Schedule) -> Iterator[tuple[PromptSet, list[Image.Image]]]:
         size = self.studio.batch_for(prompts, schedule)

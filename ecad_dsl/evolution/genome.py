@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 from ecad_dsl.language.tree import Program, Rule, Steps
 from ecad_dsl.models import ModelSpec
-from ecad_dsl.schedule import CompileError, Schedule, cost_table
+from ecad_dsl.schedule import CompileError, Schedule, cost
 from ecad_dsl.schedule.compile import Stroke, paint, strokes
 from ecad_dsl.schedule.resolve import Resolver
 from ecad_dsl.schedule.target import Target
 
 Rules = tuple[Rule, ...]
+
+
+def _macs(schedule: Schedule) -> int:
+    return cost(schedule).macs
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Space:
     """Least and most MACs that are of interest, as shares of recomputing everything at every step."""
     fewest_steps: int | None = None
     """Where programs may run with fewer steps than ``steps``: down to so many."""
+    macs: Callable[[Schedule], int] = field(default=_macs, compare=False)
+    """Of one picture; what shares are of."""
 
     @property
     def step_counts(self) -> range:
@@ -35,16 +41,17 @@ class Space:
 
     def at(self, steps: int) -> Space:
         """The same, as seen by a program of so many steps."""
-        return self if steps == self.steps else _at(self, steps)
+        return self if steps == self.steps else replace(self, steps=steps)
 
     @cached_property
-    def _everything(self) -> int:
+    def all_macs(self) -> int:
+        """Those of recomputing everything at every step."""
         full = (1 << self.spec.cells) - 1
-        return cost_table(self.spec).layers.total([full] * self.steps)
+        return self.macs(Schedule(self.spec, (full,) * self.steps))
 
     def share(self, schedule: Schedule) -> float:
         """The schedule's MACs as a share of recomputing everything at every step."""
-        return cost_table(self.spec).layers.total(schedule.rows) / self._everything
+        return self.macs(schedule) / self.all_macs
 
     def holds(self, schedule: Schedule) -> bool:
         """Whether a schedule costs as much as is of interest."""
@@ -68,11 +75,6 @@ class Space:
             paint(rows, stroke)
         rows[0] = full
         return rows
-
-
-@lru_cache(maxsize=256)
-def _at(space: Space, steps: int) -> Space:
-    return replace(space, steps=steps)
 
 
 @lru_cache(maxsize=100_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.bits import BitGenome
 from ecad_dsl.evolution.genome import Genome
+from ecad_dsl.evolution.objectives import OBJECTIVES
 from ecad_dsl.evolution.problem import Problem, prompted
 from ecad_dsl.evolution.store import CALIBRATION, Evaluation, Measurements, RunStore
 from ecad_dsl.quality.prompts import PromptSet
@@ -36,9 +37,14 @@ def parts(prompts: PromptSet, count: int) -> list[Part]:
 class Task:
     """A schedule to be measured: on the problem's own prompts, or on a part of a set."""
 
-    quantity: str
+    quantities: tuple[str, ...]
     schedule: Schedule
     part: Part | None = None
+
+
+def asked_of(quantity: str, part: Part | None) -> Part | None:
+    """The part of the prompts that a quantity is measured on: none where it is not one of pictures."""
+    return part if OBJECTIVES[quantity].source == "pictures" else None
 
 
 class ProblemOnPrompts:
@@ -51,9 +57,13 @@ class ProblemOnPrompts:
         self._problem = problem
         self._on_parts: dict[Part, Problem] = {}
 
-    def measure(self, task: Task) -> Any:
-        value = getattr(self._on(task.part), task.quantity)(task.schedule)
-        return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    def measure(self, task: Task) -> dict[str, Any]:
+        """What was measured, by quantity."""
+        measured = {}
+        for quantity in task.quantities:
+            value = getattr(self._on(asked_of(quantity, task.part)), quantity)(task.schedule)
+            measured[quantity] = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        return measured
 
     def _on(self, part: Part | None) -> Problem:
         if part is None:
@@ -85,24 +95,30 @@ class Measuring:
             program=format(genome.program),
             edit=genome.origin.edit,
             parents=genome.origin.parents,
-            objectives={"macs": self.problem.macs(genome.schedule), "rules": len(genome.rules)},
+            objectives=known(self.problem, genome),
         )
 
     def measured(
-        self, begun: Sequence[Evaluation], schedules: Sequence[Schedule], quantity: str, part: Part | None = None
+        self,
+        begun: Sequence[Evaluation],
+        schedules: Sequence[Schedule],
+        quantities: Sequence[str],
+        part: Part | None = None,
     ) -> Iterator[Evaluation]:
-        """Each evaluation with this quantity measured, in their order; stored as soon as there is one."""
-        done = {i: e for i, e in enumerate(begun) if self.mean(e, quantity, part) is not None or e.error is not None}
-        tasks = {i: Task(quantity, schedule, part) for i, schedule in enumerate(schedules) if i not in done}
+        """Each evaluation with these quantities measured, in their order; stored as soon as there is one."""
+        missing = [tuple(q for q in quantities if self.mean(e, q, part) is None) for e in begun]
+        done = {i: e for i, e in enumerate(begun) if not missing[i] or e.error is not None}
+        tasks = {i: Task(missing[i], schedule, part) for i, schedule in enumerate(schedules) if i not in done}
         outcomes = self.evaluator.map("measure", tasks)
         for index in range(len(begun)):
             while index not in done:
                 which, outcome = next(outcomes)
-                done[which] = self._stored(begun[which], quantity, part, outcome)
+                done[which] = self._stored(begun[which], part, outcome)
             yield done[index]
 
     def mean(self, evaluation: Evaluation, quantity: str, part: Part | None = None) -> float | None:
         """The mean over a part of the prompts: None unless it was measured on all of them."""
+        part = asked_of(quantity, part)
         if part is None:
             return evaluation.objectives.get(quantity)
         known = self.store.values(evaluation.key, quantity, part.prompt_set)
@@ -110,24 +126,30 @@ class Measuring:
             return None
         return float(np.mean([known[position] for position in part.positions]))
 
-    def _stored(self, evaluation: Evaluation, quantity: str, part: Part | None, outcome: Outcome) -> Evaluation:
+    def _stored(self, evaluation: Evaluation, part: Part | None, outcome: Outcome) -> Evaluation:
         self.count += 1
-        values, error = _numbers(outcome)
+        arrays, error = _numbers(outcome)
+        objectives, measured = dict(evaluation.objectives), []
+        for quantity, values in arrays.items():
+            on = asked_of(quantity, part)
+            prompt_set, new = CALIBRATION if on is None else on.prompt_set, _by_position(values, on)
+            mean = float(values.mean())
+            if on is not None:
+                known = self.store.values(evaluation.key, quantity, prompt_set) | new
+                mean = float(np.mean([known[position] for position in sorted(known)]))
+            objectives[name_in(prompt_set, quantity)] = mean
+            measured.append(Measurements(quantity, new, prompt_set))
         seconds = evaluation.seconds + outcome.seconds
-        if error is not None:
-            failed = replace(evaluation, error=error, seconds=seconds)
-            self.store.put(failed)
-            return failed
-        prompt_set = CALIBRATION if part is None else part.prompt_set
-        new = _by_position(values, part)
-        mean = float(values.mean())
-        if part is not None:
-            known = self.store.values(evaluation.key, quantity, prompt_set) | new
-            mean = float(np.mean([known[position] for position in sorted(known)]))
-        objectives = {**evaluation.objectives, name_in(prompt_set, quantity): mean}
-        measured = replace(evaluation, objectives=objectives, seconds=seconds)
-        self.store.put(measured, [Measurements(quantity, new, prompt_set)])
-        return measured
+        told = replace(evaluation, objectives=objectives, error=error or evaluation.error, seconds=seconds)
+        self.store.put(told, measured)
+        return told
+
+
+def known(problem: Problem, genome: Genome | BitGenome, names: Collection[str] = OBJECTIVES) -> dict[str, int]:
+    """Those of these objectives that need no measuring, as far as the problem tells them."""
+    counted = [name for name in names if OBJECTIVES[name].source == "schedule" and hasattr(problem, name)]
+    values = {name: getattr(problem, name)(genome.schedule) for name in counted}
+    return {**values, "rules": len(genome.rules)} if "rules" in names else values
 
 
 def name_in(prompt_set: str, quantity: str) -> str:
@@ -146,16 +168,18 @@ def _by_position(values: Any, part: Part | None) -> dict[int, float]:
     return dict(zip(part.positions, values.tolist(), strict=True))
 
 
-def _numbers(outcome: Outcome) -> tuple[Any, str | None]:
-    """What was measured as an array, [] or [prompts]; or why that is none."""
+def _numbers(outcome: Outcome) -> tuple[dict[str, Any], str | None]:
+    """What was measured, by quantity, as arrays [] or [prompts]; or why there is none."""
     if outcome.error is not None:
-        return None, outcome.error
-    try:
-        values = np.asarray(outcome.value, dtype=float)
-    except (TypeError, ValueError):
-        return None, f"measured was {outcome.value!r}, which is no number and no array of numbers"
-    if values.ndim > 1 or not values.size:
-        return None, f"measured was an array of shape {list(values.shape)}; return one number for each prompt"
-    if not np.isfinite(values).all():
-        return None, f"measured was {values[~np.isfinite(values)].flat[0]}"
-    return values, None
+        return {}, outcome.error
+    arrays = {}
+    for quantity, value in outcome.value.items():
+        try:
+            arrays[quantity] = values = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            return {}, f"measured was {value!r}, which is no number and no array of numbers"
+        if values.ndim > 1 or not values.size:
+            return {}, f"measured was an array of shape {list(values.shape)}; return one number for each prompt"
+        if not np.isfinite(values).all():
+            return {}, f"measured was {values[~np.isfinite(values)].flat[0]}"
+    return arrays, None

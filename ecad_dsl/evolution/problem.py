@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 
 from ecad_dsl.language.tree import Program
@@ -16,15 +17,19 @@ from ecad_dsl.quality.bootstrap import Array
 from ecad_dsl.quality.measure import Sampler
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.quality.reward import psnr
+from ecad_dsl.quality.timing import share_of_time
 from ecad_dsl.runtime import inspect
 from ecad_dsl.schedule import Schedule, compile, cost
+from ecad_dsl.schedule.cost import Cost
 
 
 class Problem(Protocol):
     """Implement this to evolve schedules for a model of your own.
 
     ``reward`` and ``fidelity`` return one number for each prompt, [prompts], always in the same order; or their mean.
-    One of the two is enough where nothing asks for the other. See also :class:`Prompted`.
+    One of the two is enough where nothing asks for the other. Further methods are asked for where they are objectives:
+    ``macs_full``, ``cache_bytes`` (each a number that the schedule tells) and ``latency`` (measured, see
+    :func:`~ecad_dsl.quality.timing.share_of_time`). See also :class:`Prompted`.
     """
 
     @property
@@ -128,5 +133,25 @@ class PipelineProblem:
     def reward(self, schedule: Schedule) -> Array:
         return self.sampler.rewards(schedule)
 
+    def latency(self, schedule: Schedule) -> float:
+        """Of a batch of the first prompts, text encoding included, as a share of its time without a cache."""
+        timed = self._first
+        return share_of_time(partial(timed.plain, self.steps), partial(timed.under, schedule))
+
     def macs(self, schedule: Schedule) -> int:
-        return cost(schedule).macs
+        return self._cost(schedule).macs
+
+    def macs_full(self, schedule: Schedule) -> int:
+        return self._cost(schedule).macs_full
+
+    def cache_bytes(self, schedule: Schedule) -> int:
+        """Of one picture."""
+        return self._cost(schedule).cache_elements * self._transformer_dtype.itemsize
+
+    def _cost(self, schedule: Schedule) -> Cost:
+        return cost(schedule, self.sampler.options.get("height"), self.sampler.options.get("width"))
+
+    @property
+    def _transformer_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.sampler.pipe.transformer.dtype
+        return dtype

@@ -15,6 +15,7 @@ from pymoo.indicators.hv import HV
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
+from ecad_dsl.evolution.genome import Genome
 from ecad_dsl.schedule import Schedule
 
 Array = NDArray[np.float64]
@@ -22,14 +23,19 @@ Array = NDArray[np.float64]
 FAILED = 1e30
 """Stands for the objectives of a candidate that could not be measured: dominated by everything that could."""
 
-Known = Callable[[Schedule], Sequence[float | None]]
-"""The objectives of a schedule as far as they need not be measured (MACs, say), the others None. Less is better."""
+Known = Callable[[Genome], Sequence[float | None]]
+"""The objectives of a genome as far as they need not be measured (MACs, say), the others None. Less is better."""
 
 DOUBT = 1.2
 """Deviations are taken for so many times what the process says: what is bred lies beyond what it has learned from."""
 
 MOST_KNOWN = 1500
 """So many measurements are learned from at most: solving takes the third power of their number."""
+
+
+def column(violations: Array | None, objectives: Array) -> Array:
+    """By how much genomes miss what they must keep to, as pymoo wants it: [genomes, 1]."""
+    return np.zeros((len(objectives), 1)) if violations is None else violations[:, None]
 
 
 def ages(schedules: Sequence[Schedule]) -> Array:
@@ -100,32 +106,32 @@ def _squared(one: Array, other: Array) -> Array:
 
 
 class Screen:
-    """Guesses all objectives of schedules that have not been measured."""
+    """Guesses all objectives of genomes that have not been measured."""
 
     def __init__(self, known: Known, worst: Sequence[float]) -> None:
         self._known, self._worst = known, worst
         self._guesses: dict[int, Guess] = {}
 
-    def learn(self, schedules: Sequence[Schedule], objectives: Sequence[Array]) -> None:
+    def learn(self, genomes: Sequence[Genome], objectives: Sequence[Array]) -> None:
         """From what was measured, the latest of it last."""
         good = [i for i, values in enumerate(objectives) if (values < FAILED).all()][-MOST_KNOWN:]
         if not good:
             return
-        learned = features([schedules[i] for i in good])
-        for which, value in enumerate(self._known(schedules[0])):
+        learned = features([genomes[i].schedule for i in good])
+        for which, value in enumerate(self._known(genomes[0])):
             if value is None:
                 self._guesses[which] = guess = Guess()
                 # How bad a bad one is tells nothing about good ones.
                 guess.learn(learned, np.array([min(objectives[i][which], self._worst[which]) for i in good]))
 
-    def __call__(self, schedules: Sequence[Schedule]) -> tuple[Array, Array]:
-        """Means and deviations, [schedules, objectives] each."""
-        known = [self._known(schedule) for schedule in schedules]
+    def __call__(self, genomes: Sequence[Genome]) -> tuple[Array, Array]:
+        """Means and deviations, [genomes, objectives] each."""
+        known = [self._known(genome) for genome in genomes]
         means = np.array(
             [[self._worst[i] if v is None else v for i, v in enumerate(row)] for row in known], dtype=float
         )
         deviations = np.zeros_like(means)
-        asked = features(schedules) if self._guesses else np.zeros(0)
+        asked = features([genome.schedule for genome in genomes]) if self._guesses else np.zeros(0)
         for which, guess in self._guesses.items():
             means[:, which], deviations[:, which] = guess(asked)
             deviations[:, which] *= DOUBT

@@ -102,7 +102,7 @@ class Evaluation:
     edit: str
     parents: tuple[str, ...]
     objectives: Mapping[str, float]
-    """What may be searched for: ``macs``, and as far as they were measured ``reward``, ``fidelity`` and others."""
+    """What may be searched for, as far as it is known (see ``OBJECTIVES``), and ``held_out_reward`` or the like."""
     error: str | None = None
     """Why it could not be measured."""
     seconds: float = 0.0

@@ -19,7 +19,7 @@ from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow, resized
 from ecad_dsl.evolution.mutation import MUTATIONS, Split
 from ecad_dsl.evolution.parts import Random
-from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, expected_gains
+from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, column, expected_gains
 
 LITTER = 10
 """Children bred for each that is measured, where a screen chooses."""
@@ -70,13 +70,17 @@ class TreeSearch:
         seed: int,
         *,
         worst: Sequence[float] | None = None,
+        limits: Sequence[float] | None = None,
         offspring: int | None = None,
         screened: bool = True,
         rounds: int = ROUNDS,
     ) -> None:
-        """``worst``: the reference point of the hypervolume; None for what the first population has worst."""
-        self._breeding = _Breeding(space, known, worst, screened, rounds)
-        count = len(known(first[0].schedule))
+        """``worst``: the reference point of the hypervolume; None for what the first population has worst.
+
+        ``limits``: beyond these, objectives are of no interest.
+        """
+        self._breeding = _Breeding(space, known, worst, limits=limits, screened=screened, rounds=rounds)
+        count = len(known(first[0]))
         self._algorithm = NSGA2(
             pop_size=len(first),
             n_offsprings=offspring,
@@ -84,7 +88,7 @@ class TreeSearch:
             mating=self._breeding,
             eliminate_duplicates=False,  # breeding sees to it
         )
-        problem = PymooProblem(n_var=1, n_obj=count)
+        problem = PymooProblem(n_var=1, n_obj=count, n_ieq_constr=1)
         self._algorithm.setup(problem, seed=seed, termination=("n_gen", math.inf), verbose=False)
         self._asked: Any = None
 
@@ -93,35 +97,56 @@ class TreeSearch:
         self._asked = self._algorithm.ask()
         return [] if self._asked is None else [individual.X[0] for individual in self._asked]
 
-    def tell(self, objectives: Array) -> None:
-        """What the genomes asked for last are worth, [genomes, objectives], less being better."""
-        self._breeding.learn([individual.X[0] for individual in self._asked], objectives)
-        self._asked.set("F", objectives)
+    def tell(self, objectives: Array, violations: Array | None = None) -> None:
+        """What the genomes asked for last are worth, [genomes, objectives], less being better.
+
+        ``violations``: by how much each misses what it must keep to, [genomes]; None: they all keep to it.
+        """
+        self._breeding.learn([individual.X[0] for individual in self._asked], objectives, violations)
+        self._asked.set(F=objectives, CV=column(violations, objectives))
         self._algorithm.tell(infills=self._asked)
 
     def alive(self) -> list[Genome]:
         """The population."""
         return [individual.X[0] for individual in self._algorithm.pop]
 
-    def tell_again(self, objectives: Array) -> None:
+    def tell_again(self, objectives: Array, violations: Array | None = None) -> None:
         """What the population is worth now, where that has changed; nothing else is held to be known any more."""
         self._breeding.forget()
-        self._breeding.learn(self.alive(), objectives, credited=False)
-        self._algorithm.pop.set("F", objectives)
+        self._breeding.learn(self.alive(), objectives, violations, credited=False)
+        self._algorithm.pop.set(F=objectives, CV=column(violations, objectives))
+
+    def shortened(self) -> list[Genome]:
+        """Those measured before that the last children gave shorter programs for the same schedules."""
+        return list(self._breeding.shortened.values())
 
 
 @dataclass
 class _Measured:
     genome: Genome
     objectives: Array
+    violation: float = 0.0
+
+    def is_as_good(self, other: _Measured) -> bool:
+        """In everything, and keeps to the limits as well: what does not may go on lending its rules."""
+        return self.violation <= other.violation and bool((self.objectives <= other.objectives).all())
 
 
 class _Breeding(InfillCriterion):  # type: ignore[misc]
     """Children of programs, of those alive and of those on the front of all that was measured."""
 
-    def __init__(self, space: Space, known: Known, worst: Sequence[float] | None, screened: bool, rounds: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        known: Known,
+        worst: Sequence[float] | None,
+        *,
+        limits: Sequence[float] | None,
+        screened: bool,
+        rounds: int,
+    ) -> None:
         super().__init__()
-        self.space, self.known, self.rounds = space, known, rounds
+        self.space, self.known, self.limits, self.rounds = space, known, limits or math.inf, rounds
         # What is known of schedules of some steps tells little of those of others.
         self.screened = screened and len(space.step_counts) == 1
         self.worst: Sequence[float] = worst or ()
@@ -132,17 +157,20 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self.selection = TournamentSelection(func_comp=binary_tournament)
         self.measured: dict[str, _Measured] = {}
         self.front: list[_Measured] = []
+        self.shortened: dict[str, Genome] = {}
 
-    def learn(self, genomes: Sequence[Genome], objectives: Array, credited: bool = True) -> None:
+    def learn(
+        self, genomes: Sequence[Genome], objectives: Array, violations: Array | None, credited: bool = True
+    ) -> None:
         """What has been measured."""
         if not self.worst:
             # Hypervolume counts from what the first population had worst.
             self.worst = np.where(objectives < FAILED, objectives, -np.inf).max(0).tolist()
-        for genome, values in zip(genomes, objectives, strict=True):
-            new = self.measured[genome.key] = _Measured(genome, values)
-            hit = not any((old.objectives <= values).all() for old in self.front)
+        for genome, values, (violation,) in zip(genomes, objectives, column(violations, objectives), strict=True):
+            new = self.measured[genome.key] = _Measured(genome, values, violation)
+            hit = not any(old.is_as_good(new) for old in self.front)
             if hit:
-                self.front = [old for old in self.front if not (values <= old.objectives).all()] + [new]
+                self.front = [old for old in self.front if not new.is_as_good(old)] + [new]
             for credit in self.credits if credited else ():
                 credit.count(genome.origin.edit, hit)
 
@@ -161,31 +189,52 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
             return _two([member.genome for member in self.front], random_state)
 
         rates = [credit.rates() for credit in self.credits]
+        self.shortened = {}
         if self.screened:
             children = self._screened(parents, n_offsprings, rates, random_state)
         else:
             children = self._litter(parents, n_offsprings, rates, random_state)
+        for individual in pop:
+            if individual.X[0].key in self.shortened:
+                measured = self.measured[individual.X[0].key]
+                individual.X[0], individual.F = measured.genome, measured.objectives
         return Population.new("X", _boxed(children))
+
+    def _shorten(self, child: Genome) -> None:
+        """Of programs for the same schedule, keep the shortest."""
+        known = self.measured[child.key]
+        if len(child.rules) < len(known.genome.rules) and (known.objectives < FAILED).all():
+            known.genome = self.shortened[child.key] = replace(known.genome, rules=child.rules)
+            told = zip(known.objectives, self.known(known.genome), strict=True)
+            known.objectives = np.array([measured if value is None else value for measured, value in told])
+
+    def _rivals(self) -> tuple[Array, Sequence[float]]:
+        """What children are to add hypervolume to, and up to where: the front of those that keep to the limits.
+
+        As long as none does, the front of all.
+        """
+        kept = [member.objectives for member in self.front if not member.violation]
+        if not kept:
+            return np.array([member.objectives for member in self.front]), self.worst
+        return np.array(kept), np.minimum(self.worst, self.limits).tolist()
 
     def _screened(
         self, parents: Callable[[], Sequence[Genome]], wanted: int, rates: Sequence[Array], random: Random
     ) -> list[Genome]:
         """Children that may add most to the front, among them children of children, and a few of the others."""
         screen = Screen(self.known, self.worst)
-        screen.learn(
-            [m.genome.schedule for m in self.measured.values()], [m.objectives for m in self.measured.values()]
-        )
-        front = np.array([member.objectives for member in self.front])
+        screen.learn([m.genome for m in self.measured.values()], [m.objectives for m in self.measured.values()])
+        front, worst = self._rivals()
         litter = self._litter(parents, LITTER * wanted, rates, random)
         if len(litter) <= wanted:
             return litter
-        means, deviations = screen([child.schedule for child in litter])
+        means, deviations = screen(litter)
         for _ in range(self.rounds):
-            gains = expected_gains(means, deviations, front, self.worst)
+            gains = expected_gains(means, deviations, front, worst)
             best = [litter[int(index)] for index in np.argsort(-gains, kind="stable")[: 2 * wanted]]
             more = self._litter(partial(_two, best, random), LITTER * wanted, rates, random, litter)
             if more:
-                guesses = screen([child.schedule for child in more])
+                guesses = screen(more)
                 litter, means, deviations = (
                     litter + more,
                     np.concatenate([means, guesses[0]]),
@@ -195,7 +244,7 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         left = list(range(len(litter)))
         chosen: list[Genome] = []
         for _ in range(min(len(litter), wanted - round(UNSCREENED * wanted))):
-            gains = expected_gains(means[left], deviations[left], front, self.worst)
+            gains = expected_gains(means[left], deviations[left], front, worst)
             best_of_all = left.pop(int(gains.argmax()))
             front = np.concatenate([front, means[[best_of_all]]])
             chosen.append(litter[best_of_all])
@@ -211,16 +260,19 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
     ) -> list[Genome]:
         """Children that have neither been measured nor are among the older ones."""
         taken = {child.key for child in older}
-        children: list[Genome] = []
+        children: dict[str, Genome] = {}
         for _ in range(5 * wanted):
             if len(children) == wanted:
                 break
             one, other = parents()
             child = self._child(one, other, rates, random)
-            if child is not None and child.key not in self.measured and child.key not in taken:
-                taken.add(child.key)
-                children.append(child)
-        return children
+            if child is None or child.key in taken:
+                continue
+            if child.key in self.measured:
+                self._shorten(child)
+            elif child.key not in children or len(child.rules) < len(children[child.key].rules):
+                children[child.key] = child
+        return list(children.values())
 
     def _child(self, one: Genome, other: Genome, rates: Sequence[Array], random: Random) -> Genome | None:
         space, rules = self.space.at(one.steps), one.rules

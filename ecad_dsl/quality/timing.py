@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
+import numpy as np
 import torch
 
 Work = Callable[[], object]
 Subject = Callable[[], AbstractContextManager[Work]]
 """Enters what the work runs under (a schedule, say), which is not timed, and gives the work, which is."""
+
+PAIRS = 5
+"""Enough for the median of their ratios not to hang on what else the machine does."""
 
 
 def warm_up(subjects: Iterable[Subject]) -> None:
@@ -38,6 +42,13 @@ def paired_seconds(
                 pairs[index].append((_seconds(base), first))
         on_round(f"time, round {turn + 1} of {rounds}")
     return pairs
+
+
+def share_of_time(base: Subject, subject: Subject, pairs: int = PAIRS) -> float:
+    """The time of the subject's work as a share of the base's: the median of so many pairs, after a run of each."""
+    warm_up((base, subject))
+    (seconds,) = paired_seconds(base, [subject], pairs)
+    return float(np.median([own / other for other, own in seconds]))
 
 
 def _seconds(subject: Subject) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from ecad_dsl import EcadError
 from ecad_dsl.evolution.problem import PipelineProblem
-from ecad_dsl.evolution.search import Objective, Progress, evolve
+from ecad_dsl.evolution.search import Progress, evolve
 from ecad_dsl.evolution.store import RunStore
 from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.measure import reference_sampler
@@ -50,10 +50,10 @@ def test_the_front_ends_with_rewards_on_prompts_that_the_search_has_not_seen(tmp
 
 @pytest.mark.parametrize("objective", ["reward", "fidelity"])
 def test_in_rotation_rivals_are_compared_on_the_same_part_and_the_front_on_all_prompts(
-    tmp_path: Path, objective: Objective
+    tmp_path: Path, objective: str
 ) -> None:
     problem = SyntheticPrompts()
-    *_, last = evolve(problem, tmp_path, objective=objective, rotate=3, **SETTINGS)
+    *_, last = evolve(problem, tmp_path, objectives=objective, rotate=3, **SETTINGS)
     with RunStore(tmp_path, create=False) as store:
         measured = store.measurements(objective)
         evaluations = {evaluation.key: evaluation for evaluation in store.evaluations()}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ecad_dsl.evolution.bits import BitSearch, random_bits
 from ecad_dsl.evolution.genome import Space
 from ecad_dsl.evolution.initial import random_population
 from ecad_dsl.evolution.screen import Guess, Screen, ages, expected_gains, features
@@ -62,10 +61,9 @@ def test_with_more_objectives_a_gain_is_expected_of_what_the_front_does_not_domi
 
 
 def test_what_failed_teaches_nothing() -> None:
-    genomes = BitSearch(SPACE, random_bits(SPACE, 6, np.random.default_rng(0)), 0).ask()
-    schedules = [genome.schedule for genome in genomes]
-    screen = Screen(lambda schedule: (None, SPACE.share(schedule)), (0.0, 1.0))
-    screen.learn(schedules, [np.array([1e30, 0.5])] * 6)
-    means, deviations = screen(schedules)
+    genomes = random_population(SPACE, 6, np.random.default_rng(0))
+    screen = Screen(lambda genome: (None, SPACE.share(genome.schedule)), (0.0, 1.0))
+    screen.learn(genomes, [np.array([1e30, 0.5])] * 6)
+    means, deviations = screen(genomes)
     assert (means[:, 0] == 0).all()
     assert not deviations.any()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import Objective, evolve
+from ecad_dsl.evolution.search import evolve
 from ecad_dsl.evolution.store import RunStore
 from ecad_dsl.schedule import Schedule, compile, load, parse
 from tests.evolution.synthetic import Synthetic
@@ -83,29 +83,29 @@ def test_a_search_may_begin_with_random_programs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["reward", "fidelity"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_front_and_measures_nothing_twice(
-    tmp_path: Path, objective: Objective
+    tmp_path: Path, objective: str
 ) -> None:
-    *_, whole = evolve(Synthetic(), tmp_path / "whole", objective=objective, **SETTINGS)
+    *_, whole = evolve(Synthetic(), tmp_path / "whole", objectives=objective, **SETTINGS)
     rewards_of_front = [41] if objective == "fidelity" else []
     for stop in (1, 7, 8, 9, 23, *rewards_of_front):
         run = tmp_path / f"stopped-{stop}"
-        search = evolve(Synthetic(), run, objective=objective, **SETTINGS)
+        search = evolve(Synthetic(), run, objectives=objective, **SETTINGS)
         for _ in range(stop):
             next(search)
         search.close()
         problem = Synthetic()
-        *_, resumed = evolve(problem, run, objective=objective, **SETTINGS)
+        *_, resumed = evolve(problem, run, objectives=objective, **SETTINGS)
         assert figures(resumed.front) == figures(whole.front)
         assert problem.measured == whole.evaluated + whole.to_reward - stop
 
 
 def test_workers_find_what_one_process_finds_and_what_they_measured_is_kept(tmp_path: Path) -> None:
-    alone = list(evolve(Synthetic(), tmp_path / "alone", objective="fidelity", **SETTINGS))
-    search = evolve(Synthetic(), tmp_path / "shared", objective="fidelity", workers=2, **SETTINGS)
+    alone = list(evolve(Synthetic(), tmp_path / "alone", objectives="fidelity", **SETTINGS))
+    search = evolve(Synthetic(), tmp_path / "shared", objectives="fidelity", workers=2, **SETTINGS)
     begun = [next(search) for _ in range(11)]
     search.close()
     problem = Synthetic()
-    shared = list(evolve(problem, tmp_path / "shared", objective="fidelity", **SETTINGS))
+    shared = list(evolve(problem, tmp_path / "shared", objectives="fidelity", **SETTINGS))
     assert [figures(progress.front) for progress in begun] == [figures(progress.front) for progress in alone[:11]]
     assert [figures(progress.front) for progress in shared] == [figures(progress.front) for progress in alone]
     assert problem.measured <= len(alone) - len(begun)
@@ -115,7 +115,7 @@ def test_workers_find_what_one_process_finds_and_what_they_measured_is_kept(tmp_
 
 def test_a_search_for_fidelity_ends_with_the_front_of_the_rewards_of_what_came_closest(tmp_path: Path) -> None:
     problem = Synthetic()
-    *_, last = evolve(problem, tmp_path, objective="fidelity", **SETTINGS)
+    *_, last = evolve(problem, tmp_path, objectives="fidelity", **SETTINGS)
     assert problem.measured == last.evaluated + last.to_reward
     with sqlite3.connect(tmp_path / "run.sqlite") as database:
         rows = database.execute(
@@ -131,7 +131,7 @@ def test_a_search_for_fidelity_ends_with_the_front_of_the_rewards_of_what_came_c
 
 
 def test_with_nothing_bred_the_schedules_written_by_hand_are_the_front(tmp_path: Path) -> None:
-    *_, last = evolve(Synthetic(), tmp_path, objective="fidelity", population=8, generations=0, seed=3)
+    *_, last = evolve(Synthetic(), tmp_path, objectives="fidelity", population=8, generations=0, seed=3)
     assert last.front
     assert all(candidate.reward is not None for candidate in last.front)
 
@@ -143,14 +143,14 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("objective", ["reward", "fidelity"])
-def test_a_run_may_go_on_for_more_generations(tmp_path: Path, objective: Objective) -> None:
-    longer = SETTINGS | {"generations": 6, "objective": objective}
+def test_a_run_may_go_on_for_more_generations(tmp_path: Path, objective: str) -> None:
+    longer = SETTINGS | {"generations": 6, "objectives": objective}
     *_, whole = evolve(Synthetic(), tmp_path / "whole", **longer)
-    list(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objective": objective})))
+    list(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objectives": objective})))
     *_, grown = evolve(Synthetic(), tmp_path / "grown", **longer)
     assert figures(grown.front) == figures(whole.front)
     with pytest.raises(EcadError, match="generations was 6, now 4"):
-        next(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objective": objective})))
+        next(evolve(Synthetic(), tmp_path / "grown", **(SETTINGS | {"objectives": objective})))
 
 
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
