@@ -14,7 +14,7 @@ from ecad_dsl.quality.bootstrap import RESAMPLES, Array, interval
 from ecad_dsl.quality.measure import Measured
 
 if TYPE_CHECKING:
-    from ecad_dsl.evolution.search import Candidate
+    from ecad_dsl.evolution.candidate import Candidate
 
 
 def table(measured: Sequence[Measured], reference: str = "none") -> pd.DataFrame:

@@ -132,7 +132,7 @@ def load(run: str | Path, model: str | ModelSpec | None = None, steps: int | Non
             " (of as many blocks) and the steps that the run was for: --model and --steps, or model= and steps="
         )
     return Frames(
-        _held_out(_candidates(found, schedules, front, count), measured),
+        _held_out(_candidates(found, schedules, front, settings.get("all_macs") or _all_macs(spec, count)), measured),
         measured,
         _table((line for key, program in programs.items() for line in _rules(key, program, spec, count)), RULES),
         _table(map(_generation, generations), GENERATIONS),
@@ -230,12 +230,12 @@ def _compiled(program: tree.Program, spec: ModelSpec, steps: int) -> Schedule:
 
 
 def _candidates(
-    found: Sequence[Evaluation], schedules: Mapping[str, Schedule], front: Sequence[str], steps: int
+    found: Sequence[Evaluation], schedules: Mapping[str, Schedule], front: Sequence[str], all_macs: float
 ) -> pd.DataFrame:
     lines = []
     for evaluation in found:
         schedule = schedules[evaluation.key]
-        share = evaluation.macs / _all_macs(schedule, steps)
+        share = evaluation.macs / all_macs
         lines.append(
             {
                 **vars(evaluation),
@@ -261,11 +261,9 @@ def _held_out(candidates: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     return candidates
 
 
-def _all_macs(schedule: Schedule, steps: int) -> float:
-    """MACs of recomputing everything at so many steps; NaN where the spec does not say what the model is fed."""
-    if not schedule.spec.has_costs:
-        return nan
-    return cost_table(schedule.spec).layers.total([schedule.rows[0]] * steps)
+def _all_macs(spec: ModelSpec, steps: int) -> float:
+    """MACs of recomputing everything, for a run that does not say; NaN where the spec does not say what it is fed."""
+    return cost_table(spec).layers.total([(1 << spec.cells) - 1] * steps) if spec.has_costs else nan
 
 
 def _evaluations(store: RunStore) -> pd.DataFrame:

@@ -176,7 +176,7 @@ def begun(job: Job, space: Space) -> BitSearch | TreeSearch:
     return TreeSearch(
         space,
         first,
-        lambda schedule: (None, space.share(schedule)),
+        lambda genome: (None, space.share(genome.schedule)),
         job.seed,
         worst=(-WORST[0], WORST[1]),
         offspring=job.offspring,

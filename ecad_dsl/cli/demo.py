@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ecad_dsl.cli.evolve import Settings
-    from ecad_dsl.evolution.search import Candidate
+    from ecad_dsl.evolution.candidate import Candidate
     from ecad_dsl.quality.measure import Entry, Measured
     from ecad_dsl.reference.pipeline import ReferencePipeline
 
@@ -54,14 +54,14 @@ def demo(
     """
     folder = writable_folder(output)
     settings: Settings = {
-        "population": population, "generations": generations, "seed": seed, "objective": "fidelity",
-        "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "genome": "trees", "start": "heuristic",
+        "population": population, "generations": generations, "seed": seed, "objective": "fidelity,macs",
+        "max_rules": 24, "min_macs": 0.2, "max_macs": 0.45, "min_reward": None, "genome": "trees", "start": "heuristic",
         "prompts": prompts,
         "held_out": 0, "rotate": 1, "steps": STEPS, "fewest_steps": None,
     }  # fmt: skip
     try:
         front = search(folder, settings, workers)
-        print_front(front)
+        print_front(front, settings["objective"])
         _judge(folder, front, judge_prompts, seed, rounds, workers)
     except KeyboardInterrupt:
         echo_err("\ninterrupted; every finished evaluation is kept. The same command goes on from here.")
@@ -109,7 +109,7 @@ def _judge(folder: Path, front: Sequence[Candidate], prompts: int, seed: int, ro
 
 
 def _name(candidate: Candidate) -> str:
-    from ecad_dsl.evolution.search import file_name
+    from ecad_dsl.evolution.candidate import file_name
 
     return file_name(candidate).removesuffix(".ecad")
 

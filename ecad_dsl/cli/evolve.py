@@ -38,12 +38,12 @@ from ecad_dsl.cli.loading import (
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
+    from ecad_dsl.evolution.candidate import Candidate, Judgement
     from ecad_dsl.evolution.full_size import FullSizeProblem
     from ecad_dsl.evolution.problem import PipelineProblem
-    from ecad_dsl.evolution.search import Candidate, Progress
+    from ecad_dsl.evolution.search import Progress
 
 
-Objective = Literal["reward", "fidelity"]
 GenomeKind = Literal["trees", "bits"]
 Start = Literal["heuristic", "random"]
 
@@ -54,10 +54,11 @@ class Settings(TypedDict):
     population: int
     generations: int
     seed: int
-    objective: Objective
+    objective: str
     max_rules: int
     min_macs: float
     max_macs: float
+    min_reward: float | None
     genome: GenomeKind
     start: Start
     prompts: int
@@ -85,13 +86,17 @@ def evolve(
         int, typer.Option(min=1, help="Cut the calibration prompts into so many parts, used in turn by generations.")
     ] = 1,
     objective: Annotated[
-        Objective, typer.Option(help="Breed for likeness to uncached pictures, or for reward.")
-    ] = "fidelity",
+        str,
+        typer.Option(
+            help="What to breed for: two or more of reward, fidelity, latency, macs, macs_full, cache_bytes, rules."
+        ),
+    ] = "fidelity,macs",
     steps: Annotated[str, typer.Option(help="Denoising steps; 8-20 lets programs run with fewer than 20.")] = "20",
     seed: SeedOption = 0,
     max_rules: Annotated[int, typer.Option(min=1, help="Longest program, in rules.")] = 24,
-    min_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing cheaper: share of all MACs.")] = 0.0,
-    max_macs: Annotated[float, typer.Option(min=0, max=1, help="Breed nothing dearer: share of all MACs.")] = 1.0,
+    min_macs: Annotated[float, typer.Option(min=0, max=1, help="Find nothing cheaper: share of all MACs.")] = 0.0,
+    max_macs: Annotated[float, typer.Option(min=0, max=1, help="Find nothing dearer: share of all MACs.")] = 1.0,
+    min_reward: Annotated[float | None, typer.Option(help="Find nothing of a lower mean reward.")] = None,
     genome: Annotated[
         GenomeKind, typer.Option(help="Breed programs, or one bit for each cell as the ECAD paper does.")
     ] = "trees",
@@ -125,7 +130,7 @@ def evolve(
         int | None, typer.Option(min=1, help="Pictures drawn at once; as many as the memory holds if not given.")
     ] = None,
 ) -> None:
-    """Evolve schedules: NSGA-II over programs, quality against MACs, for the reference model or a pipeline (--model).
+    """Evolve schedules: NSGA-II over programs, quality against cost, for the reference model or a pipeline (--model).
 
     Ctrl-C stops a run, --resume goes on with it and ends with the front of an uninterrupted one. Of its settings only
     --generations may be given anew, to go on for longer.
@@ -134,8 +139,8 @@ def evolve(
         raise EcadError("say where: --run FOLDER for a new run, --resume FOLDER to go on with one")
     settings: Settings = {
         "population": population, "generations": generations, "seed": seed, "objective": objective,
-        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "genome": genome, "start": start,
-        "prompts": prompts,
+        "max_rules": max_rules, "min_macs": min_macs, "max_macs": max_macs, "min_reward": min_reward,
+        "genome": genome, "start": start, "prompts": prompts,
         "held_out": held_out, "rotate": rotate, **_step_counts(steps),
     }  # fmt: skip
     pipeline: PipelineSettings = {
@@ -155,6 +160,7 @@ def evolve(
         if "steps" in given:
             given["fewest_steps"] = settings["fewest_steps"]
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
+    _check(settings)
     problem = _pipeline_problem(pipeline, settings, resume)
     folder = resume or writable_folder(run or Path())
     try:
@@ -163,8 +169,17 @@ def evolve(
         way_on = f"ecad evolve --resume {folder}"
         echo_err(f"\ninterrupted; every finished evaluation is kept. Go on with: {way_on}")
         raise typer.Exit(130) from None
-    print_front(front)
+    print_front(front, settings["objective"])
     echo(f"written: {folder / 'front'}/*.ecad")
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what makes no sense before a folder is made or a model loaded."""
+    from ecad_dsl.evolution.limits import Limits
+    from ecad_dsl.evolution.objectives import chosen
+
+    settings["objective"] = ",".join(chosen(settings["objective"]))
+    Limits(settings["min_macs"], settings["max_macs"], settings["min_reward"])
 
 
 class _StepCounts(TypedDict):
@@ -209,16 +224,19 @@ def search(
     if problem is not None:
         announce(problem, settings)
         workers = workers or max(1, _gpus())
+    elif "latency" in settings["objective"]:
+        workers = workers or 1  # more would disturb each other's timing
     progress = evolve_on(
         problem or reference_problem(settings["prompts"], settings["steps"], settings["seed"], settings["held_out"]),
         folder,
         population=settings["population"],
         generations=settings["generations"],
         seed=settings["seed"],
-        objective=settings["objective"],
+        objectives=settings["objective"],
         max_rules=settings["max_rules"],
         min_macs=settings["min_macs"],
         max_macs=settings["max_macs"],
+        min_reward=settings["min_reward"],
         genome=settings["genome"],
         start=settings["start"],
         rotate=settings["rotate"],
@@ -226,12 +244,19 @@ def search(
         workers=workers or cpu_count(),
         ray=ray,
     )
-    front = _watch(progress if problem is None else with_estimate(progress, settings), settings)
-    if not front:
+    last = _watch(progress if problem is None else with_estimate(progress, settings), settings)
+    if last.missed:
+        echo_err(
+            f"nothing that was found keeps to the limits: the nearest, {last.missed}. All that was measured is kept"
+            f" (`ecad runs show {folder}`); search for longer (--resume {folder} --generations N), or in another folder"
+            " with wider limits"
+        )
+        raise typer.Exit(1)
+    if not last.front:
         raise EcadError(
             f"no candidate could be measured; ask the evaluations in {folder / 'run.sqlite'} for their errors"
         )
-    return front
+    return last.front
 
 
 def _gpus() -> int:
@@ -251,22 +276,20 @@ def reference_problem(prompts: int, steps: int, seed: int, unseen: int = 0) -> P
     return PipelineProblem(sampler, steps, held_out=held_out(unseen, seed) if unseen else None)
 
 
-def _watch(search: Iterable[Progress], settings: Settings) -> tuple[Candidate, ...]:
-    front: tuple[Candidate, ...] = ()
+def _watch(search: Iterable[Progress], settings: Settings) -> Progress:
     start = time.monotonic()
     with progress_bar(status := Status()) as bar:
         total = settings["population"] * (settings["generations"] + 1)
         task = bar.add_task("evolving", total=total)
         for progress in search:
-            front = progress.front
             status.text = _status(progress, time.monotonic() - start)
             bar.update(
                 task,
                 total=total + progress.to_reward + progress.to_judge,
                 completed=progress.evaluated + progress.rewarded + progress.judged,
-                description=_headline(progress, settings["objective"]),
+                description=_headline(progress),
             )
-    return front
+    return progress
 
 
 def _status(progress: Progress, seconds: float) -> str:
@@ -281,54 +304,68 @@ def _status(progress: Progress, seconds: float) -> str:
     return "  " + ", ".join(filter(None, parts))
 
 
-def _headline(progress: Progress, objective: Objective) -> str:
+def _headline(progress: Progress) -> str:
     """Short enough for a line of 80 characters: the best quality, and the best at half the MACs and at a third."""
-    from ecad_dsl.evolution.search import share
+    is_reward = any(candidate.reward is not None for candidate in progress.front)
 
     def best(most: float) -> str:
-        found = [c.quality for c in progress.front if share(c) <= most]
-        return f"{max(found):{'.1f' if objective == 'fidelity' else '.2f'}}" if found else "-"
+        found = [c.quality for c in progress.front if c.share <= most]
+        return f"{max(found):{'.2f' if is_reward else '.1f'}}" if found else "-"
 
     if progress.to_judge:
         return f"held-out prompts for the front of {progress.to_judge}"
     if progress.to_reward:
         return f"rewards of the best {progress.to_reward}"
-    unit = "dB" if objective == "fidelity" else "reward"
+    unit = "reward" if is_reward else "dB"
     return f"gen {progress.generation}/{progress.generations}: {unit} {best(1)}, half {best(0.5)}, third {best(1 / 3)}"
 
 
-def print_front(front: tuple[Candidate, ...]) -> None:
+def print_front(front: tuple[Candidate, ...], objectives: str) -> None:
     """The front as a table, cheapest first."""
-    from ecad_dsl.evolution.search import share
+    from ecad_dsl.evolution.objectives import OBJECTIVES
 
+    # MACs and rules are told in any case.
+    told = [
+        objective
+        for name, objective in OBJECTIVES.items()
+        if name in front[0].objectives and name not in ("macs", "rules")
+        if objective.is_measured or name in objectives.split(",")
+    ]
+    judged = front[0].held_out
     lines = [
-        (f"{c.macs / 1e9:.3f}", f"{share(c):.1%}", f"{c.quality:.3f}",
-         *([] if c.held_out is None else [f"{c.held_out.mean:.3f}", f"{c.held_out.low:.3f} to {c.held_out.high:.3f}"]),
-         str(len(c.program.rules)))
+        (OBJECTIVES["macs"].text(c.macs), f"{c.share:.1%}", *(o.text(c.objectives[o.name]) for o in told),
+         *(_held_out(c.held_out) if judged else ()), str(len(c.program.rules)))
         for c in front
     ]  # fmt: skip
-    judged = front[0].held_out
-    columns = ("held-out", "95 % interval") if judged else ()
-    told = f"; {judged.prompts} held-out prompts" if judged else ""
+    columns = (f"held-out {judged.quantity}", "95 % interval") if judged else ()
+    where = f"; {judged.prompts} held-out prompts" if judged else ""
     print_table(
-        f"Front (rewards on the calibration prompts{told})", ("GMACs", "share", "reward", *columns, "rules"), lines
+        f"Front (on the calibration prompts{where})",
+        (OBJECTIVES["macs"].heading, "share", *(o.heading for o in told), *columns, "rules"),
+        lines,
     )
 
 
+def _held_out(judged: Judgement | None) -> tuple[str, str]:
+    """Mean and interval; nothing where it failed."""
+    return ("", "") if judged is None else (f"{judged.mean:.3f}", f"{judged.low:.3f} to {judged.high:.3f}")
+
+
 def _stored_settings(folder: Path) -> Settings:
-    from ecad_dsl.evolution.config import read_config
+    from ecad_dsl.evolution.config import read_config, refuse_older
 
     config = read_config(folder)
+    refuse_older(folder, config.get("search", {}))
     try:
         own = {
             name: config["search"][name]
             for name in (
-                "population", "generations", "seed", "objective", "max_rules", "min_macs", "max_macs",
-                "genome", "start", "rotate",
+                "population", "generations", "seed", "max_rules", "min_macs", "max_macs", "genome", "start", "rotate",
             )
         }  # fmt: skip
         of_problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}
-        own["fewest_steps"] = config["search"].get("fewest_steps")
+        own["objective"] = config["search"]["objectives"]
+        own |= {name: config["search"].get(name) for name in ("fewest_steps", "min_reward")}
         return own | {name: config["problem"][key] for name, key in of_problem.items()}  # type: ignore[return-value]
     except KeyError as missing:
         raise EcadError(

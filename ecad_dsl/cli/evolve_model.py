@@ -107,7 +107,10 @@ def announce(problem: FullSizeProblem, settings: Mapping[str, Any]) -> None:
     from ecad_dsl.pipelines.needs import in_gib
 
     studio, prompts = problem.studio, problem.prompts
-    pictures = len(prompts) if settings["objective"] == "reward" else min(len(prompts), 12)
+    pictures = sum(
+        {"reward": len(prompts), "fidelity": min(len(prompts), problem.first)}.get(name, 0)
+        for name in settings["objective"].split(",")
+    )
     candidates = settings["population"] * (settings["generations"] + 1)
     echo_err(
         f"{studio.loading.model} in {str(studio.loading.torch_dtype).removeprefix('torch.')} on"

@@ -254,16 +254,18 @@ def _evolve_command(run: Path, settings: Mapping[str, Any]) -> str:
         "population",
         "generations",
         "seed",
-        "objective",
         "max_rules",
         "min_macs",
         "max_macs",
+        "min_reward",
         "genome",
         "start",
         "rotate",
     )
     problem = {"prompts": "prompts", "steps": "steps", "held_out": "held-out prompts"}
-    options = {name: settings[name] for name in own if name in settings}
+    options = {name: settings[name] for name in own if settings.get(name) is not None}
+    if objective := settings.get("objectives", settings.get("objective")):
+        options["objective"] = objective
     options |= {name: settings[f"problem {said}"] for name, said in problem.items() if f"problem {said}" in settings}
     return _command("evolve", {"run": run, **options})
 

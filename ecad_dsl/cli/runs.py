@@ -36,7 +36,7 @@ def list_(
         {
             "run": str(run),
             "model": settings.get("problem model"),
-            "objective": settings.get("objective"),
+            "objectives": settings.get("objectives", settings.get("objective")),
             "generation": max((e.generation for e in evaluations), default=0),
             "generations": settings.get("generations"),
             "evaluations": len(evaluations),
@@ -49,11 +49,11 @@ def list_(
         print_json(lines)
         return
     table = [
-        (line["run"], str(line["model"] or ""), str(line["objective"]), f"{line['generation']}/{line['generations']}",
+        (line["run"], str(line["model"] or ""), str(line["objectives"]), f"{line['generation']}/{line['generations']}",
          str(line["evaluations"]), str(line["failed"]), _duration(line["seconds"]))
         for line in lines
     ]  # fmt: skip
-    print_table("Runs", ("run", "model", "objective", "generation", "evaluations", "failed", "measuring"), table)
+    print_table("Runs", ("run", "model", "objectives", "generation", "evaluations", "failed", "measuring"), table)
 
 
 def show(
@@ -68,23 +68,25 @@ def show(
 
     with RunStore(run, create=False) as store:
         evaluations = store.evaluations()
-        quality = "reward" if any(e.reward is not None for e in evaluations) else "fidelity"
         if candidate is not None:
-            _tell(evaluations, candidate, quality, json)
+            _tell(evaluations, candidate, json)
         else:
-            _show(store, evaluations, quality, json)
+            _show(store, evaluations, json)
 
 
-def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bool) -> None:
+def _show(store: RunStore, evaluations: list[Evaluation], json: bool) -> None:
     from ecad_dsl.evolution import history
+    from ecad_dsl.evolution.objectives import OBJECTIVES, QUALITIES
     from ecad_dsl.evolution.store import HELD_OUT
 
     settings, changes = store.settings(), store.changes()
-    unseen = store.measurements("reward", HELD_OUT)
-    candidates = history.most_measured(store, quality)
+    objectives = history.objectives(settings, evaluations)
+    quality = next(name for name in QUALITIES if name in objectives)
+    unseen = store.measurements(quality, HELD_OUT)
+    candidates = history.within_limits(history.most_measured(store, quality), settings)
     if unseen and settings.get("rotate", 1) > 1:  # others were given up by what one part of the prompts said
         candidates = [candidate for candidate in candidates if candidate.key in unseen]
-    front = history.front(candidates, quality)
+    front = history.front(candidates, objectives)
     cost = {
         "evaluations": len(evaluations),
         "failed": sum(e.error is not None for e in evaluations),
@@ -97,7 +99,7 @@ def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bo
             {
                 "settings": settings,
                 "changes": [vars(change) for change in changes],
-                "front": [_row(e) | {"held_out": _judged(unseen, e)} for e in front],
+                "front": [_row(e) | {"held_out": _judged(quality, unseen, e)} for e in front],
                 "generations": [vars(g) | {"front": list(g.front)} for g in store.generations()],
                 "cost": cost,
             }
@@ -108,12 +110,13 @@ def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bo
     for change in changes:
         echo(f"  changed at {change.at}: {change}")
     columns = ("held-out (95 % interval)",) if unseen else ()
+    told = [OBJECTIVES["macs"], *(OBJECTIVES[name] for name in objectives if name not in ("macs", "rules"))]
     print_table(
-        f"Front ({quality} on the calibration prompts{'; reward on held-out prompts' if unseen else ''})",
-        ("key", "GMACs", quality, *columns, "rules", "gen.", "made by"),
+        f"Front (on the calibration prompts{f'; {quality} on held-out prompts' if unseen else ''})",
+        ("key", *(o.heading for o in told), *columns, "rules", "gen.", "made by"),
         [
-            (e.key[:8], f"{e.macs / 1e9:.3f}", f"{e.objectives[quality]:.3f}",
-             *([_interval(_judged(unseen, e))] if unseen else ()),
+            (e.key[:8], *(o.text(e.objectives[o.name]) for o in told),
+             *([_interval(_judged(quality, unseen, e))] if unseen else ()),
              str(len(e.program.splitlines())), str(e.generation), _start(e.edit, 14 if unseen else 30))
             for e in front
         ],
@@ -126,11 +129,11 @@ def _show(store: RunStore, evaluations: list[Evaluation], quality: str, json: bo
     )
 
 
-def _judged(unseen: Mapping[str, Mapping[int, float]], evaluation: Evaluation) -> dict[str, float] | None:
+def _judged(quality: str, unseen: Mapping[str, Mapping[int, float]], evaluation: Evaluation) -> dict[str, Any] | None:
     """Mean and interval on the held-out prompts."""
-    from ecad_dsl.evolution.search import judgement
+    from ecad_dsl.evolution.candidate import judgement
 
-    judged = judgement(list(unseen.get(evaluation.key, {}).values()))
+    judged = judgement(quality, list(unseen.get(evaluation.key, {}).values()))
     return None if judged is None else vars(judged)
 
 
@@ -138,7 +141,7 @@ def _start(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _interval(judged: Mapping[str, float] | None) -> str:
+def _interval(judged: Mapping[str, Any] | None) -> str:
     return "" if judged is None else f"{judged['mean']:.2f} ({judged['low']:.2f} to {judged['high']:.2f})"
 
 
@@ -157,8 +160,9 @@ def export(
         echo(f"{path}: {len(table):,} rows")
 
 
-def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: bool) -> None:
+def _tell(evaluations: list[Evaluation], candidate: str, json: bool) -> None:
     from ecad_dsl.evolution import history
+    from ecad_dsl.evolution.objectives import OBJECTIVES
 
     story = history.lineage(evaluations, history.find(evaluations, candidate).key)
     if json:
@@ -169,8 +173,9 @@ def _tell(evaluations: list[Evaluation], candidate: str, quality: str, json: boo
     echo(history.in_one_line(story) + "\n")
     for ancestor in story:
         evaluation = ancestor.evaluation
-        value = evaluation.objectives.get(quality)
-        measured = "failed" if evaluation.error else "" if value is None else f"{quality} {value:.3f}"
+        known = ((name, evaluation.objectives.get(name)) for name, o in OBJECTIVES.items() if o.is_measured)
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in known if value is not None)
+        measured = "failed" if evaluation.error else figures
         crossed = f" with {ancestor.other.key[:8]}" if ancestor.other else ""
         echo(
             f"generation {evaluation.generation}, {evaluation.key[:8]}: {evaluation.edit}{crossed};"
@@ -189,8 +194,10 @@ def _read(run: Path) -> tuple[dict[str, Any], list[Evaluation]]:
 
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
-    measured = {quantity: evaluation.objectives.get(quantity) for quantity in ("macs", "reward", "fidelity")}
-    return {**vars(evaluation), "parents": list(evaluation.parents), **measured}
+    from ecad_dsl.evolution.objectives import OBJECTIVES
+
+    values = {name: evaluation.objectives.get(name) for name in OBJECTIVES}
+    return {**vars(evaluation), "parents": list(evaluation.parents), **values}
 
 
 def _duration(seconds: float) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ecad_dsl.errors import EcadError
+from ecad_dsl.evolution.limits import Limits
+from ecad_dsl.evolution.objectives import QUALITIES, chosen, point, with_found
 from ecad_dsl.evolution.store import Evaluation, RunStore
 from ecad_dsl.evolution.words import in_words
 
@@ -64,14 +67,29 @@ def lineage(evaluations: Iterable[Evaluation], key: str) -> list[Ancestor]:
     return story
 
 
-def front(evaluations: Iterable[Evaluation], quality: str) -> list[Evaluation]:
-    """Those that no other one beats in both quality (``reward`` or ``fidelity``) and MACs, the cheapest first."""
-    kept: list[Evaluation] = []
-    measured = [evaluation for evaluation in evaluations if quality in evaluation.objectives]
-    for evaluation in sorted(measured, key=lambda e: (e.macs, -e.objectives[quality])):
-        if not kept or evaluation.objectives[quality] > kept[-1].objectives[quality]:
-            kept.append(evaluation)
-    return kept
+def objectives(settings: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> tuple[str, ...]:
+    """What the front of a run is of: with reward in place of fidelity, once rewards are known."""
+    names = chosen(settings.get("objectives", settings.get("objective", "reward")))
+    if "reward" in names or all(evaluation.reward is None for evaluation in evaluations):
+        return names
+    return tuple("reward" if name == "fidelity" else name for name in names)
+
+
+def front(evaluations: Iterable[Evaluation], objectives: Sequence[str]) -> list[Evaluation]:
+    """Those that no other one beats in these objectives, the cheapest first."""
+    kept: tuple[Evaluation, ...] = ()
+    for evaluation in evaluations:
+        if evaluation.objectives.keys() >= {*objectives}:
+            kept = with_found(kept, evaluation, lambda e: point(e.objectives, objectives))
+    return sorted(kept, key=lambda evaluation: evaluation.macs)
+
+
+def within_limits(evaluations: Iterable[Evaluation], settings: Mapping[str, Any]) -> list[Evaluation]:
+    """Those that keep to the limits of the run with these settings."""
+    limits, everything = Limits.of(settings), settings.get("all_macs")
+    if everything is None:  # an older run, whose limits held for what was bred alone
+        return list(evaluations)
+    return [e for e in evaluations if not limits.violation(e.macs / everything, e.objectives)]
 
 
 def most_measured(store: RunStore, quality: str) -> list[Evaluation]:
@@ -91,10 +109,7 @@ def in_one_line(story: Sequence[Ancestor]) -> str:
 def pictures(store: RunStore) -> dict[str, int]:
     """How many pictures of each candidate were drawn; one where only means were measured."""
     counts = store.pictures()
-    return {
-        e.key: counts.get(e.key, sum(quantity in e.objectives for quantity in ("reward", "fidelity")))
-        for e in store.evaluations()
-    }
+    return {e.key: counts.get(e.key, sum(name in e.objectives for name in QUALITIES)) for e in store.evaluations()}
 
 
 def macs(store: RunStore) -> int:

@@ -26,8 +26,8 @@ class Limits:
 
     @staticmethod
     def of(settings: Mapping[str, Any]) -> Limits:
-        """Those of a run's settings."""
-        return Limits(settings["min_macs"], settings["max_macs"], settings["min_reward"])
+        """Those of a run's settings; of an older run as far as it had any."""
+        return Limits(settings.get("min_macs", 0.0), settings.get("max_macs", 1.0), settings.get("min_reward"))
 
     def violation(self, share: float, values: Mapping[str, float]) -> float:
         """By how much a schedule of these MACs and values misses them, all added up; 0 if it keeps to them."""

@@ -44,7 +44,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("reward", "reward", "mean reward of the pictures", "pictures", more_is_better=True),
-        Objective("fidelity", "dB", "likeness to uncached pictures", "pictures", more_is_better=True, digits=1),
+        Objective("fidelity", "fidelity, dB", "likeness to the uncached", "pictures", more_is_better=True, digits=1),
         Objective("latency", "time, %", "time of a picture, share of that uncached", "clock", unit=0.01, digits=1),
         Objective("macs", "GMACs", "multiply-accumulates of a picture, as the paper counts", "schedule", unit=1e9),
         Objective("macs_full", "full GMACs", "the same with the products of attention", "schedule", unit=1e9),

@@ -27,7 +27,7 @@ from ecad_dsl.evolution.limits import Limits
 from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, known, parts
 from ecad_dsl.evolution.objectives import OBJECTIVES, chosen, point, with_found
 from ecad_dsl.evolution.problem import Problem, prompted
-from ecad_dsl.evolution.screen import FAILED, Array, Known
+from ecad_dsl.evolution.screen import FAILED, Array
 from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
 from ecad_dsl.evolution.trees import TreeSearch
 from ecad_dsl.language.tree import Program
@@ -233,14 +233,29 @@ class _Search:
         self.objectives = chosen(settings["objectives"])
         self.measured = [name for name in self.objectives if OBJECTIVES[name].is_measured]
         self.limits = Limits.of(settings)
-        least = self.limits.min_reward
-        worst = [-least if name == "reward" and least is not None else math.inf for name in self.objectives]
-        self.algorithm = _begun(space, settings, self._known, worst)
+        # What is written by hand is short: longer programs count, too.
+        self.worst = [space.max_rules + 1.0 if name == "rules" else None for name in self.objectives]
+        self.algorithm = self._begun()
         self.front: tuple[Candidate, ...] = ()
         self.found: dict[str, Candidate] = {}
         self.written: dict[tuple[str, int], Program] = {}
         self.frame: Frame | None = None
         self.generation = self.evaluated = self.remembered = self.failed = 0
+
+    def _begun(self) -> TreeSearch | BitSearch:
+        """The search before its first generation."""
+        space, settings, count = self.space, self.settings, len(self.objectives)
+        size, seed = settings["population"], settings["seed"]
+        random = np.random.default_rng(seed)
+        if (settings["genome"], settings["start"]) == ("bits", "random"):
+            return BitSearch(space, random_bits(space, size, random), seed, count)
+        populate = first_population if settings["start"] == "heuristic" else random_population
+        first = populate(space, size, random)
+        if settings["genome"] == "bits":
+            return BitSearch(space, bits_of([genome.schedule for genome in first]), seed, count)
+        least = self.limits.min_reward
+        limits = [-least if name == "reward" and least is not None else math.inf for name in self.objectives]
+        return TreeSearch(space, first, self._known, seed, worst=self.worst, limits=limits)
 
     def run(self) -> Iterator[Progress]:
         for generation in range(self.settings["generations"] + 1):
@@ -275,7 +290,7 @@ class _Search:
             self._find(genome, evaluation, values)
             yield self._progress(evaluation)
         self.algorithm.tell(*self._told(asked, told))
-        self.frame = self.frame or Frame.of([self._at(candidate) for candidate in self.found.values()])
+        self.frame = self.frame or self._framed()
         self.measuring.store.put_generation(self._summary(evaluations))
         write_front(self._folder, map(self._as_written, self.front))
 
@@ -428,11 +443,17 @@ class _Search:
         values = known(self.measuring.problem, genome, self.objectives)
         return [OBJECTIVES[name].minimised(values[name]) if name in values else None for name in self.objectives]
 
-    def _progress(self, last: Evaluation, **stage: int) -> Progress:
+    def _progress(self, last: Evaluation, **stage: Any) -> Progress:
         return Progress(
             self.generation, self.settings["generations"], self.evaluated, self.remembered, self.failed, last,
             self.front, self._hypervolume() if not stage else 0.0, measured=self.measuring.count, **stage,
         )  # fmt: skip
+
+    def _framed(self) -> Frame:
+        """The box around what has been found."""
+        frame = Frame.of([self._at(candidate) for candidate in self.found.values()])
+        worst = zip(self.worst, frame.worst, strict=False)  # of nothing there is none
+        return replace(frame, worst=tuple(found if given is None else given for given, found in worst))
 
     def _hypervolume(self) -> float:
         return self.frame.hypervolume([self._at(candidate) for candidate in self.front]) if self.frame else 0.0
@@ -456,16 +477,3 @@ class _Search:
 def _in_order(front: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """The cheapest first."""
     return tuple(sorted(front, key=lambda candidate: (candidate.macs, candidate.quality)))
-
-
-def _begun(space: Space, settings: Mapping[str, Any], known: Known, limits: Sequence[float]) -> TreeSearch | BitSearch:
-    """The search before its first generation."""
-    random = np.random.default_rng(settings["seed"])
-    size, seed = settings["population"], settings["seed"]
-    if (settings["genome"], settings["start"]) == ("bits", "random"):
-        return BitSearch(space, random_bits(space, size, random), seed, len(limits))
-    populate = first_population if settings["start"] == "heuristic" else random_population
-    first = populate(space, size, random)
-    if settings["genome"] == "bits":
-        return BitSearch(space, bits_of([genome.schedule for genome in first]), seed, len(limits))
-    return TreeSearch(space, first, known, seed, limits=limits)

@@ -69,13 +69,14 @@ class TreeSearch:
         known: Known,
         seed: int,
         *,
-        worst: Sequence[float] | None = None,
+        worst: Sequence[float | None] | None = None,
         limits: Sequence[float] | None = None,
         offspring: int | None = None,
         screened: bool = True,
         rounds: int = ROUNDS,
     ) -> None:
-        """``worst``: the reference point of the hypervolume; None for what the first population has worst.
+        """``worst``: the reference point of the hypervolume; None, for each or for all, where that is what the first
+        population has worst.
 
         ``limits``: beyond these, objectives are of no interest.
         """
@@ -139,7 +140,7 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self,
         space: Space,
         known: Known,
-        worst: Sequence[float] | None,
+        worst: Sequence[float | None] | None,
         *,
         limits: Sequence[float] | None,
         screened: bool,
@@ -149,7 +150,8 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self.space, self.known, self.limits, self.rounds = space, known, limits or math.inf, rounds
         # What is known of schedules of some steps tells little of those of others.
         self.screened = screened and len(space.step_counts) == 1
-        self.worst: Sequence[float] = worst or ()
+        self.given = worst
+        self.worst: Sequence[float] = ()
         self.credits = [
             Credit({type(crossover).__name__: 1.0 for crossover in CROSSOVERS}),
             Credit({type(mutation).__name__: rate for mutation, rate in MUTATIONS}),
@@ -165,7 +167,9 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         """What has been measured."""
         if not self.worst:
             # Hypervolume counts from what the first population had worst.
-            self.worst = np.where(objectives < FAILED, objectives, -np.inf).max(0).tolist()
+            found = np.where(objectives < FAILED, objectives, -np.inf).max(0).tolist()
+            given = self.given or [None] * len(found)
+            self.worst = [worst if own is None else own for own, worst in zip(given, found, strict=True)]
         for genome, values, (violation,) in zip(genomes, objectives, column(violations, objectives), strict=True):
             new = self.measured[genome.key] = _Measured(genome, values, violation)
             hit = not any(old.is_as_good(new) for old in self.front)

@@ -12,7 +12,7 @@ from PIL import Image
 from pymoo.indicators.hv import HV
 
 from ecad_dsl import EcadError
-from ecad_dsl.evolution.search import Candidate
+from ecad_dsl.evolution.candidate import Candidate
 from ecad_dsl.models import load_spec
 from ecad_dsl.quality.bootstrap import interval
 from ecad_dsl.quality.measure import Entry, Measured
@@ -97,7 +97,8 @@ def test_the_counts_of_a_heat_map_are_those_of_the_masks() -> None:
 
 
 def candidate(reward: float, macs: int, generation: int) -> Candidate:
-    return Candidate(parse(""), compile(parse(""), SPEC, 2), reward, reward, macs, generation, "test")
+    values = {"reward": reward, "macs": macs}
+    return Candidate(parse(""), compile(parse(""), SPEC, 2), values, 1.0, generation, "test")
 
 
 def test_a_rival_is_answered_by_the_best_that_was_bred_and_costs_no_more() -> None:

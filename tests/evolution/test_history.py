@@ -32,7 +32,7 @@ def test_the_line_of_a_candidate_leads_from_the_first_population_to_it_edit_by_e
         assert compile(parse(story[-1].evaluation.program), spec, 20).key == evaluation.key
         assert (story[0].words == evaluation.edit) == (len(story) == 1)
         assert history.in_one_line(story).count(" -> ") == len(story) - 1
-    front = history.front(evaluations, "reward")
+    front = history.front(evaluations, ("reward", "macs"))
     assert [(e.macs, e.reward) for e in front] == [(c.macs, c.quality) for c in last.front]
 
 
