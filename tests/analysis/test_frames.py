@@ -125,7 +125,7 @@ def test_the_final_front_is_compared_though_the_search_front_is_another(
         return [float(round(40 * reward)) for reward in problem.reward(schedule)]
 
     monkeypatch.setattr(SyntheticPrompts, "fidelity", coarse)
-    *_, last = evolve(SyntheticPrompts(), tmp_path, population=6, generations=3, seed=0, objective="fidelity")
+    *_, last = evolve(SyntheticPrompts(), tmp_path, population=6, generations=3, seed=3, objectives="fidelity")
     loaded = frames.load(tmp_path, "reference", 20)
     final = {candidate.schedule.key for candidate in last.front}
     assert final - set(loaded.front["key"])
