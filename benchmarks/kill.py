@@ -32,7 +32,7 @@ from ecad_dsl.models import load_spec
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.schedule import Schedule, cost
 
-SETTINGS: dict[str, Any] = {"population": 10, "generations": 6, "rotate": 2}
+SETTINGS: dict[str, Any] = {"population": 10, "generations": 6, "rotate": 2, "objectives": "reward,macs,rules"}
 SEEDS = 4
 """So many different searches."""
 COMMAND = ("--population", "6", "--generations", "4", "--prompts", "2", "--held-out", "2", "--steps", "4")

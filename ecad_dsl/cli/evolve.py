@@ -160,7 +160,7 @@ def evolve(
         if "steps" in given:
             given["fewest_steps"] = settings["fewest_steps"]
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
-    _check(settings)
+    _check(settings, workers or 1)
     problem = _pipeline_problem(pipeline, settings, resume)
     folder = resume or writable_folder(run or Path())
     try:
@@ -173,12 +173,14 @@ def evolve(
     echo(f"written: {folder / 'front'}/*.ecad")
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, workers: int) -> None:
     """Refuse what makes no sense before a folder is made or a model loaded."""
     from ecad_dsl.evolution.limits import Limits
-    from ecad_dsl.evolution.objectives import chosen
+    from ecad_dsl.evolution.objectives import check_use, chosen
 
-    settings["objective"] = ",".join(chosen(settings["objective"]))
+    objectives = chosen(settings["objective"])
+    settings["objective"] = ",".join(objectives)
+    check_use(objectives, settings["genome"], workers)
     Limits(settings["min_macs"], settings["max_macs"], settings["min_reward"])
 
 
@@ -337,8 +339,8 @@ def print_front(front: tuple[Candidate, ...], objectives: str) -> None:
          *(_held_out(c.held_out) if judged else ()), str(len(c.program.rules)))
         for c in front
     ]  # fmt: skip
-    columns = (f"held-out {judged.quantity}", "95 % interval") if judged else ()
-    where = f"; {judged.prompts} held-out prompts" if judged else ""
+    columns = ("held-out", "95 % interval") if judged else ()
+    where = f"; {judged.quantity} on {judged.prompts} held-out prompts" if judged else ""
     print_table(
         f"Front (on the calibration prompts{where})",
         (OBJECTIVES["macs"].heading, "share", *(o.heading for o in told), *columns, "rules"),

@@ -140,9 +140,9 @@ def stored(run: Path, found: Frames, settings: Mapping[str, Any], commands: Sequ
     quality = _quality(found.candidates)
     first = found.candidates[(found.candidates["generation"] == 0) & found.candidates[quality].notna()]
     first = first.assign(group="first generation", name=first["edit"] + " " + first["key"].str[:4])
-    table, prompts = _held_out(front.assign(group="evolved"), found)
+    table, prompts = _held_out(front.assign(group="evolved"), found, quality)
     if prompts:
-        quality, measured_on = "reward", f"{prompts} held-out prompts"
+        measured_on = f"{prompts} held-out prompts"
     else:
         table = pd.concat([first, front[front[quality].notna()].assign(group="evolved")])
         table = table.assign(reward=table[quality], reward_low=float("nan"), reward_high=float("nan"))
@@ -167,13 +167,13 @@ def stored(run: Path, found: Frames, settings: Mapping[str, Any], commands: Sequ
     )
 
 
-def _held_out(front: pd.DataFrame, found: Frames) -> tuple[pd.DataFrame, int]:
-    """Those of the front with stored rewards on held-out prompts, with means and intervals; and how many prompts."""
+def _held_out(front: pd.DataFrame, found: Frames, quality: str) -> tuple[pd.DataFrame, int]:
+    """Those of the front that were judged on held-out prompts, with means and intervals; and on how many prompts."""
     from ecad_dsl.evolution.store import HELD_OUT
     from ecad_dsl.quality.bootstrap import interval
 
     kept = found.evaluations
-    kept = kept[(kept["quantity"] == "reward") & (kept["prompt_set"] == HELD_OUT)]
+    kept = kept[(kept["quantity"] == quality) & (kept["prompt_set"] == HELD_OUT)]
     rewards = {str(key): values.to_numpy(float) for key, values in kept.groupby("key")["value"]}
     table = front[front["key"].isin(rewards)]
     known = [rewards[key] for key in table["key"]]

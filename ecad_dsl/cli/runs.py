@@ -111,13 +111,16 @@ def _show(store: RunStore, evaluations: list[Evaluation], json: bool) -> None:
         echo(f"  changed at {change.at}: {change}")
     columns = ("held-out (95 % interval)",) if unseen else ()
     told = [OBJECTIVES["macs"], *(OBJECTIVES[name] for name in objectives if name not in ("macs", "rules"))]
+    # A line has 80 characters; `ecad runs show RUN KEY` says what made a candidate, too.
+    made_by = ("made by",) if len(told) <= 2 else ()
+    longest = 14 if unseen else 30
     print_table(
         f"Front (on the calibration prompts{f'; {quality} on held-out prompts' if unseen else ''})",
-        ("key", *(o.heading for o in told), *columns, "rules", "gen.", "made by"),
+        ("key", *(o.heading for o in told), *columns, "rules", "gen.", *made_by),
         [
             (e.key[:8], *(o.text(e.objectives[o.name]) for o in told),
              *([_interval(_judged(quality, unseen, e))] if unseen else ()),
-             str(len(e.program.splitlines())), str(e.generation), _start(e.edit, 14 if unseen else 30))
+             str(len(e.program.splitlines())), str(e.generation), *(_start(e.edit, longest) for _ in made_by))
             for e in front
         ],
     )  # fmt: skip

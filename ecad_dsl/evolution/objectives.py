@@ -44,11 +44,11 @@ OBJECTIVES: Mapping[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("reward", "reward", "mean reward of the pictures", "pictures", more_is_better=True),
-        Objective("fidelity", "fidelity, dB", "likeness to the uncached", "pictures", more_is_better=True, digits=1),
-        Objective("latency", "time, %", "time of a picture, share of that uncached", "clock", unit=0.01, digits=1),
+        Objective("fidelity", "dB", "likeness to the uncached", "pictures", more_is_better=True, digits=1),
+        Objective("latency", "time %", "time of a picture, share of that uncached", "clock", unit=0.01, digits=1),
         Objective("macs", "GMACs", "multiply-accumulates of a picture, as the paper counts", "schedule", unit=1e9),
         Objective("macs_full", "full GMACs", "the same with the products of attention", "schedule", unit=1e9),
-        Objective("cache_bytes", "cache, MiB", "most that is kept at any instant", "schedule", unit=2**20, digits=2),
+        Objective("cache_bytes", "MiB", "most that is kept at any instant", "schedule", unit=2**20, digits=2),
         Objective("rules", "rules", "length of the program", "program", digits=0),
     )
 }  # fmt: skip
@@ -76,6 +76,23 @@ def chosen(objectives: str | Iterable[str]) -> tuple[str, ...]:
     if not {*QUALITIES} & {*names}:
         raise EcadError("name reward or fidelity among the objectives: by the others alone, spoilt pictures are best")
     return tuple(name for name in OBJECTIVES if name in names or (name == "macs" and len(names) == 1))
+
+
+def check_use(objectives: Sequence[str], genome: str, workers: int) -> None:
+    """Refuse what objectives do not go together with.
+
+    Raises:
+        EcadError: bits are to be bred for few rules; or more processes are to measure time than there are GPUs.
+    """
+    if "rules" in objectives and genome == "bits":
+        raise EcadError("bits have no rules to be few; leave out genome bits, or the objective rules")
+    if "latency" in objectives and workers > 1:
+        import torch
+
+        if workers > torch.cuda.device_count():
+            raise EcadError(
+                f"{workers} workers would disturb each other's timing; measure latency with 1, or one for each GPU"
+            )
 
 
 def point(values: Mapping[str, float], objectives: Sequence[str]) -> Point:

@@ -152,8 +152,8 @@ def expected_gains(means: Array, deviations: Array, front: Array, worst: Sequenc
     volume = HV(ref_point=np.ones(len(span)))
     hoped = (means - deviations / 2 - best) / span
     points = (front - best) / span
-    before = volume(points)
-    gains = [volume(np.concatenate([points, hoped[[index]]])) - before for index in range(len(hoped))]
+    # A box of its own, less what the front has of it: of many points few reach into it.
+    gains = [np.clip(1 - own, 0, None).prod() - volume(np.maximum(points, own)) for own in hoped]
     return _rounded(np.array(gains))
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.bits import BitGenome, BitSearch, bits_of, random_bits
@@ -25,7 +24,7 @@ from ecad_dsl.evolution.hypervolume import Frame, Point
 from ecad_dsl.evolution.initial import first_population, random_population
 from ecad_dsl.evolution.limits import Limits
 from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, known, parts
-from ecad_dsl.evolution.objectives import OBJECTIVES, chosen, point, with_found
+from ecad_dsl.evolution.objectives import OBJECTIVES, check_use, chosen, point, with_found
 from ecad_dsl.evolution.problem import Problem, prompted
 from ecad_dsl.evolution.screen import FAILED, Array
 from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
@@ -130,11 +129,13 @@ def evolve(
     """
     if population < 2 or generations < 0:
         raise EcadError("evolution needs a population of at least 2 and no fewer than 0 generations")
+    if workers < 1:
+        raise EcadError(f"evolution needs at least one worker, not {workers}")
     limits = Limits(min_macs, max_macs, min_reward)
     names = chosen(objectives)
-    _check_objectives(problem, names, limits, genome)
+    _check_objectives(problem, names, limits)
     _check_steps(fewest_steps, problem.steps, population, genome)
-    _check_workers(workers, names)
+    check_use(names, genome, workers)
     judges = _judges(problem, rotate)
     space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs, fewest_steps, problem.macs)
     settings = {
@@ -160,7 +161,7 @@ def evolve(
         yield from _Search(space, Measuring(problem, store, evaluator), settings, judges).run()
 
 
-def _check_objectives(problem: Problem, names: Sequence[str], limits: Limits, genome: GenomeKind) -> None:
+def _check_objectives(problem: Problem, names: Sequence[str], limits: Limits) -> None:
     for name in names:
         if OBJECTIVES[name].source != "program" and not hasattr(problem, name):
             raise EcadError(
@@ -168,17 +169,6 @@ def _check_objectives(problem: Problem, names: Sequence[str], limits: Limits, ge
             )
     if limits.min_reward is not None and not hasattr(problem, "reward"):
         raise EcadError("the problem has no method reward(schedule), which min_reward asks for")
-    if "rules" in names and genome == "bits":
-        raise EcadError("bits have no rules to be few; leave out genome bits, or the objective rules")
-
-
-def _check_workers(workers: int, names: Sequence[str]) -> None:
-    if workers < 1:
-        raise EcadError(f"evolution needs at least one worker, not {workers}")
-    if "latency" in names and workers > max(1, torch.cuda.device_count()):
-        raise EcadError(
-            f"{workers} workers would disturb each other's timing; measure latency with 1, or one for each GPU"
-        )
 
 
 def _check_steps(fewest: int | None, steps: int, population: int, genome: GenomeKind) -> None:
@@ -238,7 +228,7 @@ class _Search:
         self.algorithm = self._begun()
         self.front: tuple[Candidate, ...] = ()
         self.found: dict[str, Candidate] = {}
-        self.written: dict[tuple[str, int], Program] = {}
+        self.shortest: dict[tuple[str, int], Program] = {}
         self.frame: Frame | None = None
         self.generation = self.evaluated = self.remembered = self.failed = 0
 
@@ -272,7 +262,7 @@ class _Search:
             yield from self._rewards()
         if self.settings["genome"] == "bits":
             self.front = tuple(candidate.by(decompiled(candidate.schedule)) for candidate in self.front)
-        self.front = self._front_of(map(self._as_written, self.front))
+        self.front = self._written()
         yield from self._held_out()
         write_front(self._folder, self.front)
         yield from self._missed()
@@ -292,7 +282,7 @@ class _Search:
         self.algorithm.tell(*self._told(asked, told))
         self.frame = self.frame or self._framed()
         self.measuring.store.put_generation(self._summary(evaluations))
-        write_front(self._folder, map(self._as_written, self.front))
+        write_front(self._folder, self._written())
 
     def _again(self, judge: Part) -> Iterator[Progress]:
         """Compare the population anew, on other prompts than before."""
@@ -429,14 +419,20 @@ class _Search:
     def _at(self, candidate: Candidate) -> Point:
         return point(candidate.objectives, self.objectives)
 
+    def _written(self) -> tuple[Candidate, ...]:
+        """The front by programs that are worth reading, less what is beaten by those that have become shorter."""
+        front = tuple(map(self._as_written, self.front))
+        return self._front_of(front) if "rules" in self.objectives else front
+
     def _as_written(self, candidate: Candidate) -> Candidate:
         """By a program that is worth reading; what was bred as bits has none before the end."""
         if self.settings["genome"] == "bits":
             return candidate
-        key = candidate.schedule.key, len(candidate.program.rules)
-        if key not in self.written:
-            self.written[key] = simplified(candidate.program, candidate.schedule)
-        return candidate.by(self.written[key])
+        key = candidate.schedule.key
+        if (key, len(candidate.program.rules)) not in self.shortest:
+            short = simplified(candidate.program, candidate.schedule)
+            self.shortest[key, len(candidate.program.rules)] = self.shortest[key, len(short.rules)] = short
+        return candidate.by(self.shortest[key, len(candidate.program.rules)])
 
     def _known(self, genome: Genome) -> list[float | None]:
         """The objectives of a genome, each the less the better, as far as they need not be measured."""
@@ -446,7 +442,7 @@ class _Search:
     def _progress(self, last: Evaluation, **stage: Any) -> Progress:
         return Progress(
             self.generation, self.settings["generations"], self.evaluated, self.remembered, self.failed, last,
-            self.front, self._hypervolume() if not stage else 0.0, measured=self.measuring.count, **stage,
+            self._written(), self._hypervolume() if not stage else 0.0, measured=self.measuring.count, **stage,
         )  # fmt: skip
 
     def _framed(self) -> Frame:

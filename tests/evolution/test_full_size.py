@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ecad_dsl.quality.image_reward import ImageReward
 from ecad_dsl.quality.metric import Batch
 from ecad_dsl.quality.prompts import PromptSet
 from ecad_dsl.runtime import apply
-from ecad_dsl.schedule import compile, parse
+from ecad_dsl.schedule import compile, cost, parse
 from tests.quality.tiny_metrics import image_reward_folder
 from tests.tiny_pipelines import tiny_folders  # noqa: F401 - a fixture
 
@@ -57,6 +58,21 @@ def test_fidelity_is_40_db_without_a_cache_and_less_with_one(problem: FullSizePr
     plain, cached = (compile(parse(text), problem.spec, 3) for text in ("", "cache all every 3 steps"))
     assert problem.fidelity(plain) == pytest.approx([40.0] * 3)
     assert (problem.fidelity(cached) < 40).all()
+
+
+def test_costs_are_of_the_size_that_is_drawn_and_time_is_a_share(problem: FullSizeProblem) -> None:
+    cached = compile(parse("cache all every 3 steps"), problem.spec, 3)
+    small = replace(problem, studio=replace(problem.studio, options={"height": 64, "width": 64}))
+    assert small.macs_full(cached) == cost(cached, 64, 64).macs_full < problem.macs_full(cached)
+    assert small.cache_bytes(cached) == 4 * cost(cached, 64, 64).cache_elements < problem.cache_bytes(cached)
+    assert problem.latency(cached) > 0
+
+
+def test_on_other_prompts_fidelity_is_of_all_of_them(problem: FullSizeProblem) -> None:
+    schedule = compile(parse("cache all every 3 steps"), problem.spec, 3)
+    few = replace(problem, first=1)
+    assert len(few.fidelity(schedule)) == 1
+    assert len(few.on(PROMPTS).fidelity(schedule)) == 3
 
 
 def test_what_does_not_fit_is_drawn_in_halves(problem: FullSizeProblem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymoo.indicators.hv import HV
 
 from ecad_dsl.evolution.genome import Space
 from ecad_dsl.evolution.initial import random_population
@@ -58,6 +61,20 @@ def test_with_more_objectives_a_gain_is_expected_of_what_the_front_does_not_domi
     gains = expected_gains(means, np.zeros_like(means), front, (1.0, 1.0, 1.0))
     assert gains[0] == pytest.approx(0)
     assert gains[1] > 0
+
+
+@given(st.integers(0, 1000))
+def test_with_several_objectives_of_any_size_a_gain_is_what_the_hoped_for_adds_to_the_front(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scale = np.array([1.0, 4e9, 24.0, 2e6])
+    front, means = (np.round(random.random((size, 4)), 1) * scale for size in (6, 9))
+    deviations = 0.2 * random.random((9, 4)) * scale * [1, 0, 1, 0]  # two of the four are known
+    gains = expected_gains(means, deviations, front, (1.1 * scale).tolist())
+    volume = HV(ref_point=np.full(4, 1.1))
+    hoped = (means - deviations / 2) / scale
+    added = [volume(np.concatenate([front / scale, [one]])) - volume(front / scale) for one in hoped]
+    box = (1.1 - np.minimum(means.min(0), front.min(0)) / scale).prod()
+    assert gains * box == pytest.approx(added, abs=1e-6)
 
 
 def test_what_failed_teaches_nothing() -> None:
