@@ -160,7 +160,7 @@ def evolve(
         if "steps" in given:
             given["fewest_steps"] = settings["fewest_steps"]
         settings = _stored_settings(resume) | given  # type: ignore[assignment]
-    _check(settings, workers or 1)
+    _check(settings, pipeline["model"], workers or 1)
     problem = _pipeline_problem(pipeline, settings, resume)
     folder = resume or writable_folder(run or Path())
     try:
@@ -173,15 +173,19 @@ def evolve(
     echo(f"written: {folder / 'front'}/*.ecad")
 
 
-def _check(settings: Settings, workers: int) -> None:
+def _check(settings: Settings, model: str, workers: int) -> None:
     """Refuse what makes no sense before a folder is made or a model loaded."""
     from ecad_dsl.evolution.limits import Limits
     from ecad_dsl.evolution.objectives import check_use, chosen
+    from ecad_dsl.evolution.search import check_rotation, check_steps
 
     objectives = chosen(settings["objective"])
     settings["objective"] = ",".join(objectives)
     check_use(objectives, settings["genome"], workers)
     Limits(settings["min_macs"], settings["max_macs"], settings["min_reward"])
+    check_steps(settings["fewest_steps"], settings["steps"], settings["population"], settings["genome"])
+    if model == "reference":  # how many prompts others have is for their files to say
+        check_rotation(settings["rotate"], settings["prompts"])
 
 
 class _StepCounts(TypedDict):
@@ -256,7 +260,8 @@ def search(
         raise typer.Exit(1)
     if not last.front:
         raise EcadError(
-            f"no candidate could be measured; ask the evaluations in {folder / 'run.sqlite'} for their errors"
+            f"no candidate could be measured: {last.last.error}; `ecad runs export {folder} --out FOLDER` tells what"
+            " each failed of"
         )
     return last.front
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Limits:
             raise EcadError(
                 f"min_macs and max_macs are shares with 0 <= min < max <= 1, not {self.min_macs} and {self.max_macs}"
             )
+        if self.min_reward is not None and not math.isfinite(self.min_reward):
+            raise EcadError(f"min_reward is a finite number, not {self.min_reward}; leave it out for no limit")
 
     @staticmethod
     def of(settings: Mapping[str, Any]) -> Limits:

@@ -39,8 +39,8 @@ class Problem(Protocol):
     def steps(self) -> int: ...
 
     @property
-    def settings(self) -> Mapping[str, str | int]:
-        """Whatever the rewards depend on; a run is resumed only with the same."""
+    def settings(self) -> Mapping[str, object]:
+        """Whatever the rewards depend on: texts, numbers and lists of these. A run is resumed only with the same."""
         ...
 
     def fidelity(self, schedule: Schedule) -> float | Array:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -131,15 +131,20 @@ def evolve(
         raise EcadError("evolution needs a population of at least 2 and no fewer than 0 generations")
     if workers < 1:
         raise EcadError(f"evolution needs at least one worker, not {workers}")
+    if genome not in get_args(GenomeKind) or start not in get_args(Start):
+        raise EcadError(f"genome is trees or bits and start heuristic or random, not {genome!r} and {start!r}")
     limits = Limits(min_macs, max_macs, min_reward)
     names = chosen(objectives)
     _check_objectives(problem, names, limits)
-    _check_steps(fewest_steps, problem.steps, population, genome)
+    check_steps(fewest_steps, problem.steps, population, genome)
     check_use(names, genome, workers)
     judges = _judges(problem, rotate)
     space = Space(problem.spec, problem.steps, max_rules, min_macs, max_macs, fewest_steps, problem.macs)
     settings = {
-        **{f"problem {name}": value for name, value in problem.settings.items()},
+        **{
+            f"problem {name}": value if value is None else _kept(name, value)
+            for name, value in problem.settings.items()
+        },
         "population": population,
         "generations": generations,
         "seed": seed,
@@ -171,16 +176,30 @@ def _check_objectives(problem: Problem, names: Sequence[str], limits: Limits) ->
         raise EcadError("the problem has no method reward(schedule), which min_reward asks for")
 
 
-def _check_steps(fewest: int | None, steps: int, population: int, genome: GenomeKind) -> None:
+def check_steps(fewest: int | None, steps: int, population: int, genome: str) -> None:
+    """Refuse numbers of steps that cannot be left to a search.
+
+    Raises:
+        EcadError: bits have one number of steps; there are no such numbers, or more than the first population holds.
+    """
     if fewest is None:
         return
     if genome == "bits":
-        raise EcadError("the number of steps varies for programs alone; leave out genome bits, or fewest_steps")
+        raise EcadError("the number of steps varies for programs alone; leave out genome bits, or the fewest steps")
     if not 2 <= fewest < steps:
-        raise EcadError(f"fewest_steps must lie between 2 and {steps - 1}, not {fewest}")
+        raise EcadError(f"the fewest steps are at least 2 and less than the most, {steps}, not {fewest}")
     if population <= steps - fewest:
         count = steps - fewest + 1
-        raise EcadError(f"the first population holds each of {count} numbers of steps; make it {count} or more")
+        raise EcadError(f"the first population has each of {count} numbers of steps; make population {count} or more")
+
+
+def _kept(name: str, value: object) -> object:
+    """A setting of the problem as the run folder gives it back."""
+    if isinstance(value, (list, tuple)):
+        return [_kept(name, part) for part in value]
+    if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise EcadError(f"the problem's setting {name} is {value!r}; a run keeps texts, finite numbers and lists of these")
 
 
 def _judges(problem: Problem, rotate: int) -> list[Part | None]:
@@ -190,11 +209,20 @@ def _judges(problem: Problem, rotate: int) -> list[Part | None]:
     asked = prompted(problem)
     if asked is None:
         raise EcadError("rotate needs a problem that can be had with other prompts; see ecad.Prompted")
-    if not 1 < rotate <= len(asked.prompts):
-        raise EcadError(
-            f"rotate cuts {len(asked.prompts)} prompts into at least 1 part each of 1 or more, not {rotate}"
-        )
+    check_rotation(rotate, len(asked.prompts))
     return [*parts(asked.prompts, rotate)]
+
+
+def check_rotation(rotate: int, prompts: int) -> None:
+    """Refuse to cut so many prompts into parts without any.
+
+    Raises:
+        EcadError: there are fewer prompts than parts, or no parts.
+    """
+    if not 1 <= rotate <= prompts:
+        raise EcadError(
+            f"{prompts} prompts are cut into no more than {prompts} parts and no fewer than 1, not {rotate}"
+        )
 
 
 def _evaluator(target: ProblemOnPrompts, workers: int, ray: str | None) -> Evaluator:
@@ -280,7 +308,8 @@ class _Search:
             self._find(genome, evaluation, values)
             yield self._progress(evaluation)
         self.algorithm.tell(*self._told(asked, told))
-        self.frame = self.frame or self._framed()
+        if self.found:  # unless all have failed so far
+            self.frame = self.frame or self._framed()
         self.measuring.store.put_generation(self._summary(evaluations))
         write_front(self._folder, self._written())
 
@@ -448,7 +477,7 @@ class _Search:
     def _framed(self) -> Frame:
         """The box around what has been found."""
         frame = Frame.of([self._at(candidate) for candidate in self.found.values()])
-        worst = zip(self.worst, frame.worst, strict=False)  # of nothing there is none
+        worst = zip(self.worst, frame.worst, strict=True)
         return replace(frame, worst=tuple(found if given is None else given for given, found in worst))
 
     def _hypervolume(self) -> float:

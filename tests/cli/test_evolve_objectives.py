@@ -56,6 +56,11 @@ def test_where_nothing_keeps_to_the_limits_the_search_says_so_and_keeps_everythi
         (("--objective", "reward,rules", "--genome", "bits"), "bits have no rules"),
         (("--objective", "reward,latency", "--workers", "500"), "disturb each other's timing"),
         (("--min-macs", "0.5", "--max-macs", "0.2"), "are shares with"),
+        (("--objective", "reward", "--min-reward", "nan"), "min_reward is a finite number, not nan"),
+        (("--steps", "10-8"), "less than the most, 8, not 10"),
+        (("--steps", "8-20", "--population", "12"), "make population 13 or more"),
+        (("--steps", "8-20", "--genome", "bits"), "varies for programs alone"),
+        (("--prompts", "2", "--rotate", "3"), "2 prompts are cut into no more than 2 parts"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused_before_a_folder_is_made(

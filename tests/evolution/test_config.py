@@ -1,5 +1,6 @@
 """config.toml: what a run was started with, to be read, and to be held against."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -32,6 +33,19 @@ def test_a_run_writes_down_all_that_it_takes_to_repeat_it_before_anything_is_mea
     (tmp_path / "again.toml").write_text(config["model"]["spec"])
     spec = load_spec(tmp_path / "again.toml")
     assert (spec.stacks, spec.groups) == (problem.spec.stacks, problem.spec.groups)
+
+
+def test_what_a_problem_says_of_itself_is_kept_or_refused_by_name(tmp_path: Path) -> None:
+    problem = SyntheticPrompts()
+    problem.settings = {"size": (512, 768), "strength": 0.5, "adapter": None}
+    whole = list(evolve(problem, tmp_path, **SETTINGS))
+    assert list(evolve(problem, tmp_path, **SETTINGS))[-1].measured < whole[-1].measured
+    assert read_config(tmp_path)["problem"] == {"size": [512, 768], "strength": 0.5}
+    for value in (tmp_path, math.nan, {"a": 1}, [None]):
+        problem.settings = {"size": value}
+        with pytest.raises(EcadError, match="the problem's setting size is"):
+            next(evolve(problem, tmp_path / "other", **SETTINGS))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_has_changed_is_recorded_by_name_or_refused_by_name(

@@ -92,7 +92,7 @@ def test_a_run_in_rotation_stopped_anywhere_goes_on_to_the_same_front_and_measur
 def test_what_rotation_asks_for_is_said(tmp_path: Path) -> None:
     with pytest.raises(EcadError, match="had with other prompts"):
         next(evolve(Synthetic(), tmp_path, rotate=2))
-    with pytest.raises(EcadError, match="6 prompts into at least 1 part"):
+    with pytest.raises(EcadError, match="6 prompts are cut into no more than 6 parts"):
         next(evolve(SyntheticPrompts(), tmp_path, rotate=7))
 
     class Careless(SyntheticPrompts):

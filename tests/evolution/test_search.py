@@ -205,6 +205,23 @@ def test_a_candidate_that_fails_is_recorded_with_its_reason_and_stops_nothing(tm
     assert all(candidate.reward == candidate.reward for candidate in last.front)
 
 
+def test_where_the_whole_first_population_fails_the_hypervolume_counts_from_the_first_that_does_not(
+    tmp_path: Path,
+) -> None:
+    class Late(Synthetic):
+        def reward(self, schedule: Schedule) -> float:
+            if self.measured < 8:
+                self.measured += 1
+                raise RuntimeError("out of memory")
+            return super().reward(schedule)
+
+    list(evolve(Late(), tmp_path, genome="bits", **SETTINGS))
+    with RunStore(tmp_path, create=False) as store:
+        volumes = [generation.hypervolume for generation in store.generations()]
+    assert volumes[0] == 0
+    assert volumes[-1] > 0
+
+
 def test_a_file_that_is_no_run_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage" / "run.sqlite"
     garbage.parent.mkdir()
@@ -233,6 +250,13 @@ def test_shares_that_make_no_sense_are_refused(tmp_path: Path, shares: tuple[flo
     with pytest.raises(EcadError, match="are shares with"):
         next(evolve(Synthetic(), tmp_path, min_macs=shares[0], max_macs=shares[1]))
     assert not (tmp_path / "run.sqlite").exists()
+
+
+@pytest.mark.parametrize("names", [{"genome": "bit"}, {"start": "randomly"}])
+def test_a_genome_or_a_start_that_does_not_exist_is_refused(tmp_path: Path, names: dict[str, str]) -> None:
+    with pytest.raises(EcadError, match="genome is trees or bits and start heuristic or random"):
+        next(evolve(Synthetic(), tmp_path / "run", **names))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_mistake_of_the_users_stops_the_run_at_once(tmp_path: Path) -> None:
@@ -301,8 +325,8 @@ def test_the_number_of_steps_may_be_left_to_the_search_and_fewer_steps_never_dom
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fewest_steps": 1}, "between 2 and 19"),
-        ({"fewest_steps": 20}, "between 2 and 19"),
+        ({"fewest_steps": 1}, "at least 2 and less than the most, 20, not 1"),
+        ({"fewest_steps": 20}, "less than the most, 20, not 20"),
         ({"fewest_steps": 8}, "13 or more"),
         ({"fewest_steps": 18, "genome": "bits"}, "for programs alone"),
     ],
