@@ -17,7 +17,7 @@ import typer
 from ecad_dsl.errors import EcadError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
 
     from ecad_dsl.language import Program
@@ -179,7 +179,10 @@ def to_json(value: Any) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """A table on standard output: the first column to the left and folded if need be, figures to the right."""
+    """A table on standard output: the first column to the left and folded if need be, figures to the right.
+
+    No figure is ever cut short: where there is no room for all of them, lines are longer than the terminal's.
+    """
     from rich.table import Table
 
     console().print(f"\n[bold]{title}[/]")
@@ -188,7 +191,23 @@ def print_table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0, overflow="fold")
     for line in lines:
         table.add_row(*line)
-    console().print(table)
+    first, *others = (max(map(_width, (column.header, *column.cells))) for column in table.columns)
+    needed = min(first, _FOLDED) + sum(others) + _GAP * len(others)
+    if needed > console().width:
+        table.width = needed
+    console().print(table, crop=False)
+
+
+_FOLDED = 10
+"""A first column that is longer keeps at least so much room."""
+_GAP = 2
+"""Between two columns."""
+
+
+def _width(cell: RenderableType) -> int:
+    from rich.text import Text
+
+    return max((line.cell_len for line in Text.from_markup(str(cell)).split()), default=0)
 
 
 def print_texts(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
@@ -214,7 +233,7 @@ class Status:
 @contextmanager
 def progress_bar(status: Status | None = None) -> Iterator[Progress]:
     """A progress bar on standard error, and a line of text under it."""
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -347,7 +347,7 @@ def print_front(front: tuple[Candidate, ...], objectives: str) -> None:
     columns = ("held-out", "95 % interval") if judged else ()
     where = f"; {judged.quantity} on {judged.prompts} held-out prompts" if judged else ""
     print_table(
-        f"Front (on the calibration prompts{where})",
+        f"Final front (on the calibration prompts{where})",
         (OBJECTIVES["macs"].heading, "share", *(o.heading for o in told), *columns, "rules"),
         lines,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -49,11 +49,11 @@ def list_(
         print_json(lines)
         return
     table = [
-        (line["run"], str(line["model"] or ""), str(line["objectives"]), f"{line['generation']}/{line['generations']}",
+        (line["run"], line["model"] or "", line["objectives"] or "", f"{line['generation']}/{line['generations'] or 0}",
          str(line["evaluations"]), str(line["failed"]), _duration(line["seconds"]))
         for line in lines
     ]  # fmt: skip
-    print_table("Runs", ("run", "model", "objectives", "generation", "evaluations", "failed", "measuring"), table)
+    print_table("Runs", ("run", "model", "objectives", "gen.", "evaluations", "failed", "measuring"), table)
 
 
 def show(
@@ -63,7 +63,11 @@ def show(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a run's settings, its front and what it cost; or how a candidate came about, edit by edit."""
+    """Show a run's settings, its front and what it cost; or how a candidate came about, edit by edit.
+
+    The search front is what nothing measured beats. Once rewards have told the best of a search for fidelity apart, it
+    is the final front, like the files in front/. Programs are told as they were bred, before they were simplified.
+    """
     from ecad_dsl.evolution.store import RunStore
 
     with RunStore(run, create=False) as store:
@@ -76,7 +80,7 @@ def show(
 
 def _show(store: RunStore, evaluations: list[Evaluation], json: bool) -> None:
     from ecad_dsl.evolution import history
-    from ecad_dsl.evolution.objectives import OBJECTIVES, QUALITIES
+    from ecad_dsl.evolution.objectives import QUALITIES
     from ecad_dsl.evolution.store import HELD_OUT
 
     settings, changes = store.settings(), store.changes()
@@ -109,27 +113,48 @@ def _show(store: RunStore, evaluations: list[Evaluation], json: bool) -> None:
         echo(f"  {name}: {value}")
     for change in changes:
         echo(f"  changed at {change.at}: {change}")
+    # Rewards have taken the place of fidelity.
+    name = "Search front" if objectives == history.objectives(settings, ()) else "Final front"
+    _print_front(name, front, objectives, quality, unseen)
+    generations = store.generations()
+    echo(
+        f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
+        f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring"
+        + (f"; hypervolume {generations[-1].hypervolume:.3f}" if generations else ""),
+    )
+
+
+def _print_front(
+    name: str,
+    front: Sequence[Evaluation],
+    objectives: Sequence[str],
+    quality: str,
+    unseen: Mapping[str, Mapping[int, float]],
+) -> None:
+    from ecad_dsl.evolution.objectives import OBJECTIVES
+
     columns = ("held-out (95 % interval)",) if unseen else ()
     told = [OBJECTIVES["macs"], *(OBJECTIVES[name] for name in objectives if name not in ("macs", "rules"))]
     # A line has 80 characters; `ecad runs show RUN KEY` says what made a candidate, too.
     made_by = ("made by",) if len(told) <= 2 else ()
     longest = 14 if unseen else 30
     print_table(
-        f"Front (on the calibration prompts{f'; {quality} on held-out prompts' if unseen else ''})",
+        f"{name} (on the calibration prompts{f'; {quality} on held-out prompts' if unseen else ''})",
         ("key", *(o.heading for o in told), *columns, "rules", "gen.", *made_by),
         [
             (e.key[:8], *(o.text(e.objectives[o.name]) for o in told),
              *([_interval(_judged(quality, unseen, e))] if unseen else ()),
-             str(len(e.program.splitlines())), str(e.generation), *(_start(e.edit, longest) for _ in made_by))
+             OBJECTIVES["rules"].text(e.objectives["rules"]), str(e.generation),
+             *(_start(e.edit, longest) for _ in made_by))
             for e in front
         ],
     )  # fmt: skip
-    last = max((g.hypervolume for g in store.generations()), default=None)
-    echo(
-        f"\n{cost['evaluations']} evaluations ({cost['failed']} failed), {cost['pictures']:,} pictures,"
-        f" {cost['macs'] / 1e12:,.1f} TMACs, {_duration(cost['seconds'])} of measuring"
-        + (f"; hypervolume {last:.3f}" if last is not None else ""),
-    )
+    if not front:
+        echo("nothing that was measured keeps to the limits of the run, or nothing has been measured yet")
+        return
+    echo("\nPrograms are told as they were bred; the files in front/ are simplified.")
+    if "rules" in objectives:
+        echo("What a simplified program beats by its fewer rules has no file there.")
 
 
 def _judged(quality: str, unseen: Mapping[str, Mapping[int, float]], evaluation: Evaluation) -> dict[str, Any] | None:

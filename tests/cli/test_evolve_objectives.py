@@ -77,3 +77,32 @@ def test_a_run_of_an_older_version_is_not_gone_on_with(ecad, tmp_path: Path) -> 
     code, _, err = ecad("evolve", "--resume", tmp_path)
     assert code == 2
     assert "started by an older ecad" in err.replace("\n", " ")
+
+
+def test_a_table_is_never_cut_short(ecad, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    objectives = "reward,fidelity,macs,macs_full,cache_bytes,rules"
+    code, out, _ = ecad("evolve", "--run", run, *SMALL, "--objective", objectives)
+    assert code == 0
+    told = [line.split()[0] for line in out.splitlines()[3:-1]]
+    assert all(f"{load(file).meta['macs'] / 1e9:.3f}" in told for file in (run / "front").glob("*.ecad"))
+    code, out, _ = ecad("runs", "list", run)
+    assert code == 0
+    assert "reward,fidelity,macs,macs_full,cache_bytes,rules" in out
+    assert "measuring" in out
+    assert str(run) in "".join(line[:10].strip() for line in out.splitlines())  # folded
+
+
+def test_rules_are_counted_without_the_number_of_steps(ecad, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert ecad("evolve", "--run", run, *SMALL, "--steps", "2-3", "--objective", "reward,macs,rules")[0] == 0
+    code, out, _ = ecad("runs", "show", run)
+    assert code == 0
+    assert "Search front" in out
+    assert "the files in front/ are simplified" in out
+    header, *lines = out.split("\nkey")[1].split("\n\n")[0].splitlines()
+    at = header.index("rules") + len("key")
+    shown = {line[:8]: int(line[at : at + len("rules")]) for line in lines}
+    code, out, _ = ecad("runs", "show", run, "--json")
+    assert code == 0
+    assert shown == {line["key"][:8]: line["rules"] for line in json.loads(out)["front"]}
