@@ -20,8 +20,9 @@ from pymoo.operators.crossover.pntx import PointCrossover
 from pymoo.operators.mutation.bitflip import BitflipMutation
 
 from ecad_dsl.evolution.genome import Origin, Rules, Space
+from ecad_dsl.evolution.guess import Array
 from ecad_dsl.evolution.parts import Random, ranges
-from ecad_dsl.evolution.screen import Array, column
+from ecad_dsl.evolution.screen import column
 from ecad_dsl.language.tree import Action, BlockRange, Components, Program, Range, Rule, StepRange
 from ecad_dsl.schedule import Schedule
 

@@ -1,24 +1,21 @@
 """A screen: which of many children are worth measuring, guessed from all that has been measured.
 
 Breeding a child takes a thousandth of the time that measuring it takes. So more are bred than can be measured, and a
-Gaussian process over the ages of what schedules reuse tells how much each may add to the front's hypervolume.
+Gaussian process over the ages of what schedules reuse, which learns what a step counts for, tells how much each may add
+to the front's hypervolume.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
-from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
 from ecad_dsl.evolution.genome import Genome
+from ecad_dsl.evolution.guess import Array, Guess, learned
 from ecad_dsl.schedule import Schedule
-
-Array = NDArray[np.float64]
 
 FAILED = 1e30
 """Stands for the objectives of a candidate that could not be measured: dominated by everything that could."""
@@ -26,8 +23,8 @@ FAILED = 1e30
 Known = Callable[[Genome], Sequence[float | None]]
 """The objectives of a genome as far as they need not be measured (MACs, say), the others None. Less is better."""
 
-DOUBT = 1.2
-"""Deviations are taken for so many times what the process says: what is bred lies beyond what it has learned from."""
+DOUBT = 0.6
+"""Deviations are taken for so many times what the process says: what is likely good goes before what may be good."""
 
 MOST_KNOWN = 1500
 """So many measurements are learned from at most: solving takes the third power of their number."""
@@ -47,62 +44,21 @@ def ages(schedules: Sequence[Schedule]) -> Array:
     return aged
 
 
-def features(schedules: Sequence[Schedule]) -> Array:
-    """What guesses go by, [schedules, features]: the ages of cells, and their means over blocks and over steps."""
+def features(schedules: Sequence[Schedule]) -> list[Array]:
+    """What guesses go by, group by group, [schedules, features] each.
+
+    For each step the logarithms of the ages of cells, and their means over blocks; then the means over steps.
+    """
     spec, steps = schedules[0].spec, schedules[0].steps
-    aged = np.sqrt(ages(schedules))
-    parts = [4 * aged.reshape(len(aged), -1) / np.sqrt(steps * spec.cells)]
+    aged = np.log1p(ages(schedules))
+    by_step, over_steps = [4 * aged / np.sqrt(steps * spec.cells)], []
     for stack in spec.stacks:
         first, width = spec.offsets[stack.name], len(stack.components)
         own = aged[:, :, first : first + stack.blocks * width].reshape(len(aged), steps, stack.blocks, width)
         share = np.sqrt(stack.blocks * width / spec.cells)
-        parts.append(share * own.mean(2).reshape(len(aged), -1) / np.sqrt(steps * width))
-        parts.append(share * own.mean(1).reshape(len(aged), -1) / np.sqrt(stack.blocks * width))
-    return np.concatenate(parts, 1)
-
-
-@dataclass
-class Guess:
-    """A Gaussian process: mean and deviation of a number for schedules that have not been measured."""
-
-    length: float = 1.5
-    """Over how far numbers are alike, as a multiple of the median distance between schedules."""
-    noise: float = 0.01
-    _known: Array | None = None
-    _scale: float = 1.0
-    _mean: float = 0.0
-    _deviation: float = 1.0
-    _factor: Array = field(default_factory=lambda: np.zeros((0, 0)))
-    _weights: Array = field(default_factory=lambda: np.zeros(0))
-
-    def learn(self, known: Array, values: Array) -> None:
-        """From features [schedules, features] and what was measured [schedules]."""
-        distances = _squared(known[:300], known[:300])
-        self._scale = self.length**2 * float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0
-        self._known = known
-        self._mean, self._deviation = float(values.mean()), float(values.std()) or 1.0
-        covariance = self._covariance(known) + self.noise * np.eye(len(known))
-        self._factor = cholesky(covariance, lower=True)
-        self._weights = cho_solve((self._factor, True), (values - self._mean) / self._deviation)
-
-    def __call__(self, asked: Array) -> tuple[Array, Array]:
-        """Means and deviations, [schedules] each."""
-        across = self._covariance(asked)
-        explained = solve_triangular(self._factor, across.T, lower=True)
-        variance = np.maximum(1e-6, 1 + self.noise - np.square(explained).sum(0))
-        return self._mean + self._deviation * (across @ self._weights), self._deviation * np.sqrt(variance)
-
-    def _covariance(self, asked: Array) -> Array:
-        assert self._known is not None
-        covariance: Array = 1 / (1 + _squared(asked, self._known) / self._scale)
-        return covariance
-
-
-def _squared(one: Array, other: Array) -> Array:
-    """Squared distances of rows, [rows of one, rows of the other]."""
-    sums = np.square(one).sum(1)[:, None] + np.square(other).sum(1)
-    squared: Array = np.maximum(0.0, sums - 2 * one @ other.T)
-    return squared
+        by_step.append(share * own.mean(2) / np.sqrt(steps * width))
+        over_steps.append(share * own.mean(1).reshape(len(aged), -1) / np.sqrt(stack.blocks * width))
+    return [*np.concatenate(by_step, 2).swapaxes(0, 1), np.concatenate(over_steps, 1)]
 
 
 class Screen:
@@ -117,12 +73,12 @@ class Screen:
         good = [i for i, values in enumerate(objectives) if (values < FAILED).all()][-MOST_KNOWN:]
         if not good:
             return
-        learned = features([genomes[i].schedule for i in good])
+        known = features([genomes[i].schedule for i in good])
         for which, value in enumerate(self._known(genomes[0])):
             if value is None:
-                self._guesses[which] = guess = Guess()
                 # How bad a bad one is tells nothing about good ones.
-                guess.learn(learned, np.array([min(objectives[i][which], self._worst[which]) for i in good]))
+                values = np.array([min(objectives[i][which], self._worst[which]) for i in good])
+                self._guesses[which] = learned(known, values)
 
     def __call__(self, genomes: Sequence[Genome]) -> tuple[Array, Array]:
         """Means and deviations, [genomes, objectives] each."""
@@ -131,7 +87,7 @@ class Screen:
             [[self._worst[i] if v is None else v for i, v in enumerate(row)] for row in known], dtype=float
         )
         deviations = np.zeros_like(means)
-        asked = features([genome.schedule for genome in genomes]) if self._guesses else np.zeros(0)
+        asked = features([genome.schedule for genome in genomes]) if self._guesses else []
         for which, guess in self._guesses.items():
             means[:, which], deviations[:, which] = guess(asked)
             deviations[:, which] *= DOUBT

@@ -20,13 +20,14 @@ from ecad_dsl.evolution.bits import BitGenome, BitSearch, bits_of, random_bits
 from ecad_dsl.evolution.candidate import Candidate, decompiled, judgement, simplified, write_front
 from ecad_dsl.evolution.config import refuse_older, versions, write_config
 from ecad_dsl.evolution.genome import Genome, Space
+from ecad_dsl.evolution.guess import Array
 from ecad_dsl.evolution.hypervolume import Frame, Point
 from ecad_dsl.evolution.initial import first_population, random_population
 from ecad_dsl.evolution.limits import Limits
 from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, known, parts
 from ecad_dsl.evolution.objectives import OBJECTIVES, check_use, chosen, point, with_found
 from ecad_dsl.evolution.problem import Problem, prompted
-from ecad_dsl.evolution.screen import FAILED, Array
+from ecad_dsl.evolution.screen import FAILED
 from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
 from ecad_dsl.evolution.trees import TreeSearch
 from ecad_dsl.language.tree import Program

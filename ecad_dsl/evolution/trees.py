@@ -17,9 +17,10 @@ from pymoo.operators.selection.tournament import TournamentSelection
 
 from ecad_dsl.evolution.crossover import CROSSOVERS
 from ecad_dsl.evolution.genome import Genome, Origin, Space, grow, resized
+from ecad_dsl.evolution.guess import Array
 from ecad_dsl.evolution.mutation import MUTATIONS, Split
 from ecad_dsl.evolution.parts import Random
-from ecad_dsl.evolution.screen import FAILED, Array, Known, Screen, column, expected_gains
+from ecad_dsl.evolution.screen import FAILED, Known, Screen, column, expected_gains
 
 LITTER = 10
 """Children bred for each that is measured, where a screen chooses."""

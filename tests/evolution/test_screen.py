@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pymoo.indicators.hv import HV
 
 from ecad_dsl.evolution.genome import Space
+from ecad_dsl.evolution.guess import learned
 from ecad_dsl.evolution.initial import random_population
-from ecad_dsl.evolution.screen import Guess, Screen, ages, expected_gains, features
+from ecad_dsl.evolution.screen import Screen, ages, expected_gains, features
 from ecad_dsl.models import load_spec
 from ecad_dsl.schedule import compile, parse
 
@@ -29,13 +30,32 @@ def test_what_depends_on_ages_is_guessed_better_than_by_the_mean(model: str) -> 
     schedules = [genome.schedule for genome in random_population(space, 120, np.random.default_rng(0))]
     weights = np.random.default_rng(1).random(space.spec.cells)
     truth = (ages(schedules) * weights).sum((1, 2)) ** 0.5
-    guess = Guess()
-    guess.learn(features(schedules[:90]), truth[:90])
+    guess = learned(features(schedules[:90]), truth[:90])
     means, deviations = guess(features(schedules[90:]))
     assert np.abs(means - truth[90:]).mean() < 0.8 * np.abs(truth[:90].mean() - truth[90:]).mean()
     assert (deviations > 0).all()
     again, _ = guess(features(schedules[:90]))
     assert np.abs(again - truth[:90]).mean() < 0.3 * truth.std()
+
+
+def test_it_is_learned_which_groups_count() -> None:
+    random = np.random.default_rng(0)
+    groups = [random.normal(size=(80, 3)) for _ in range(4)]
+    truth = np.sin(groups[2]).sum(1)
+    guess = learned([group[:60] for group in groups], truth[:60])
+    assert guess.scales.argmax() == 2
+    assert guess.scales[2] > 3 * np.delete(guess.scales, 2).max()
+    means, deviations = guess([group[60:] for group in groups])
+    errors = np.abs(means - truth[60:])
+    assert errors.mean() < 0.5 * np.abs(truth[60:]).mean()
+    assert 0.5 < np.sqrt(np.mean((errors / deviations) ** 2)) < 2
+
+
+def test_where_all_is_the_same_that_is_guessed() -> None:
+    groups = [np.random.default_rng(0).normal(size=(10, 3))]
+    means, deviations = learned(groups, np.full(10, 7.0))(groups)
+    assert means == pytest.approx(7)
+    assert np.isfinite(deviations).all()
 
 
 def test_expected_gains_are_the_mean_gains_of_draws() -> None:
