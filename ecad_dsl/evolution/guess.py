@@ -18,6 +18,8 @@ NOISE = 0.01
 """Likewise: the share of the variance that features do not explain."""
 FIRM = 0.3
 """How firmly weights are held near what they begin with: the precision of their logarithms."""
+REACH = 6.0
+"""How far at most their logarithms are away from that, so that covariances can be inverted."""
 FITTED = 400
 """Weights are learned from at most so many measurements."""
 ITERATIONS = 25
@@ -113,7 +115,8 @@ def _most_likely(squared: Array, told: Array) -> Array:
         away = logs - start
         return float(value + (firm * away**2).sum() / 2), gradient + firm * away
 
-    found = minimize(unlikely, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+    bounds = np.stack([start - REACH, start + REACH], 1)
+    found = minimize(unlikely, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS})
     # Rounded, so that no last digit in which two machines may differ grows from here.
     logs: Array = found.x.round(3)
     return logs

@@ -58,6 +58,13 @@ def test_where_all_is_the_same_that_is_guessed() -> None:
     assert np.isfinite(deviations).all()
 
 
+def test_what_is_the_same_again_and_again_can_be_learned_from() -> None:
+    groups = [np.repeat(np.random.default_rng(seed).normal(size=(4, 3)), 100, axis=0) for seed in range(3)]
+    truth = groups[0].sum(1)
+    means, _ = learned(groups, truth)(groups)
+    assert means == pytest.approx(truth, abs=0.05)
+
+
 def test_expected_gains_are_the_mean_gains_of_draws() -> None:
     random = np.random.default_rng(0)
     front = np.array([[-30.0, 0.9], [-25.0, 0.5], [-15.0, 0.2], [-40.0, 1.0]])
