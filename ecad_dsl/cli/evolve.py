@@ -155,6 +155,7 @@ def evolve(
         for name, value in read_preset(preset).items():
             if not _is_given(context, name):
                 (settings if name in settings else pipeline)[name] = value  # type: ignore[literal-required]
+    _check_given(context, [*pipeline, "preset"], pipeline["model"], resume)
     if resume is not None:
         given = {name: value for name, value in settings.items() if _is_given(context, name)}
         if "steps" in given:
@@ -186,6 +187,16 @@ def _check(settings: Settings, model: str, workers: int) -> None:
     check_steps(settings["fewest_steps"], settings["steps"], settings["population"], settings["genome"])
     if model == "reference":  # how many prompts others have is for their files to say
         check_rotation(settings["rotate"], settings["prompts"])
+
+
+def _check_given(context: typer.Context, names: Iterable[str], model: str, resume: Path | None) -> None:
+    """Refuse what would be passed over without a word: settings of pipelines where they are not asked for."""
+    welcome = {"model", "preset"} if resume is None else {"device", "batch"}
+    given = [f"--{name.replace('_', '-')}" for name in names if name not in welcome and _is_given(context, name)]
+    if given and resume is not None:
+        raise EcadError(f"a run goes on with its own settings; leave out {', '.join(given)}")
+    if given and model == "reference":
+        raise EcadError(f"for pipelines only: {', '.join(given)}; name the pipeline (--model), or leave this out")
 
 
 class _StepCounts(TypedDict):

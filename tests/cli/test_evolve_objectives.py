@@ -21,6 +21,9 @@ def test_three_objectives_from_the_search_to_the_tables(ecad, tmp_path: Path) ->
     assert all({"calibration_reward", "latency", "cache_bytes", "held_out_reward"} <= each.keys() for each in meta)
     code, again, _ = ecad("evolve", "--resume", run, "--workers", 1)
     assert (code, again) == (0, out)  # times are not measured anew
+    code, _, err = ecad("evolve", "--resume", run, "--metric", "image-reward", "--preset", "quick-pixart")
+    assert code == 2
+    assert "a run goes on with its own settings; leave out --metric, --preset" in err.replace("\n", " ")
     code, _, err = ecad("evolve", "--resume", run, "--objective", "reward,macs")
     assert code == 2
     assert "objectives was reward,latency,rules, now reward,macs" in err.replace("\n", " ")
@@ -61,6 +64,7 @@ def test_where_nothing_keeps_to_the_limits_the_search_says_so_and_keeps_everythi
         (("--steps", "8-20", "--population", "12"), "make population 13 or more"),
         (("--steps", "8-20", "--genome", "bits"), "varies for programs alone"),
         (("--prompts", "2", "--rotate", "3"), "2 prompts are cut into no more than 2 parts"),
+        (("--prompt-file", "mine.txt", "--dtype", "float16"), "for pipelines only: --prompt-file, --dtype;"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused_before_a_folder_is_made(
