@@ -166,8 +166,8 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
         self, genomes: Sequence[Genome], objectives: Array, violations: Array | None, credited: bool = True
     ) -> None:
         """What has been measured."""
-        if not self.worst:
-            # Hypervolume counts from what the first population had worst.
+        if not self.worst and (objectives < FAILED).any():
+            # Hypervolume counts from what the first population had worst, or the first one that did not all fail.
             found = np.where(objectives < FAILED, objectives, -np.inf).max(0).tolist()
             given = self.given or [None] * len(found)
             self.worst = [worst if own is None else own for own, worst in zip(given, found, strict=True)]
@@ -195,7 +195,7 @@ class _Breeding(InfillCriterion):  # type: ignore[misc]
 
         rates = [credit.rates() for credit in self.credits]
         self.shortened = {}
-        if self.screened:
+        if self.screened and self.worst:
             children = self._screened(parents, n_offsprings, rates, random_state)
         else:
             children = self._litter(parents, n_offsprings, rates, random_state)

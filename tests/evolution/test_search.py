@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -205,8 +206,9 @@ def test_a_candidate_that_fails_is_recorded_with_its_reason_and_stops_nothing(tm
     assert all(candidate.reward == candidate.reward for candidate in last.front)
 
 
+@pytest.mark.parametrize("genome", ["trees", "bits"])
 def test_where_the_whole_first_population_fails_the_hypervolume_counts_from_the_first_that_does_not(
-    tmp_path: Path,
+    genome: Literal["trees", "bits"], tmp_path: Path
 ) -> None:
     class Late(Synthetic):
         def reward(self, schedule: Schedule) -> float:
@@ -215,7 +217,7 @@ def test_where_the_whole_first_population_fails_the_hypervolume_counts_from_the_
                 raise RuntimeError("out of memory")
             return super().reward(schedule)
 
-    list(evolve(Late(), tmp_path, genome="bits", **SETTINGS))
+    list(evolve(Late(), tmp_path, genome=genome, **SETTINGS))
     with RunStore(tmp_path, create=False) as store:
         volumes = [generation.hypervolume for generation in store.generations()]
     assert volumes[0] == 0
