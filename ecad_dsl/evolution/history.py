@@ -8,7 +8,7 @@ from typing import Any
 
 from ecad_dsl.errors import EcadError
 from ecad_dsl.evolution.limits import Limits
-from ecad_dsl.evolution.objectives import QUALITIES, chosen, point, with_found
+from ecad_dsl.evolution.objectives import QUALITIES, chosen, point, with_found, with_rewards
 from ecad_dsl.evolution.store import Evaluation, RunStore
 from ecad_dsl.evolution.words import in_words
 
@@ -72,7 +72,7 @@ def objectives(settings: Mapping[str, Any], evaluations: Iterable[Evaluation]) -
     names = chosen(settings.get("objectives", settings.get("objective", "reward")))
     if "reward" in names or all(evaluation.reward is None for evaluation in evaluations):
         return names
-    return tuple("reward" if name == "fidelity" else name for name in names)
+    return with_rewards(names)
 
 
 def front(evaluations: Iterable[Evaluation], objectives: Sequence[str]) -> list[Evaluation]:

@@ -78,6 +78,11 @@ def chosen(objectives: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in OBJECTIVES if name in names or (name == "macs" and len(names) == 1))
 
 
+def with_rewards(objectives: Sequence[str]) -> tuple[str, ...]:
+    """What a search for fidelity ends with, once it has rewards: these in place of fidelity."""
+    return tuple("reward" if name == "fidelity" else name for name in objectives)
+
+
 def check_use(objectives: Sequence[str], genome: str, workers: int) -> None:
     """Refuse what objectives do not go together with.
 

@@ -25,7 +25,7 @@ from ecad_dsl.evolution.hypervolume import Frame, Point
 from ecad_dsl.evolution.initial import first_population, random_population
 from ecad_dsl.evolution.limits import Limits
 from ecad_dsl.evolution.measuring import Measuring, Part, ProblemOnPrompts, known, parts
-from ecad_dsl.evolution.objectives import OBJECTIVES, check_use, chosen, point, with_found
+from ecad_dsl.evolution.objectives import OBJECTIVES, check_use, chosen, point, with_found, with_rewards
 from ecad_dsl.evolution.problem import Problem, prompted
 from ecad_dsl.evolution.screen import FAILED
 from ecad_dsl.evolution.store import CALIBRATION, HELD_OUT, Evaluation, Generation, RunStore
@@ -354,7 +354,7 @@ class _Search:
         promising = self._promising() or self.front  # nothing bred: those written by hand
         if not promising:
             return
-        self.objectives = tuple("reward" if name == "fidelity" else name for name in self.objectives)
+        self.objectives = with_rewards(self.objectives)
         self.front, self.found = (), {}
         for count, (candidate, evaluation) in enumerate(self._remeasured(promising, "reward"), start=1):
             reward = evaluation.reward
